@@ -7,7 +7,8 @@ A real Envoy, three real model servers under supervisord, the release store and 
 count. Clients ask without a pause; the times are those of their answers, at Envoy.
 
 Prints per release the seconds from the approval to the first answer of the new champion, to the last answer of the old
-one, and to the end of the command; then the failed requests. The exit status is not 0 if one failed.
+one, and to the end of the command, and the CPU time of the command (on an idle machine most of the time before the
+first answer); then the failed requests. The exit status is not 0 if one failed.
 benchmarks/rollback.py measures the way back.
 """
 
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -50,9 +52,9 @@ class TimedLoad(Load):
                 self.last[version] = now
 
 
-def once(live_releases: LiveReleases, threads: int) -> tuple[float, float, float, TimedLoad]:
+def once(live_releases: LiveReleases, threads: int) -> tuple[float, float, float, float, TimedLoad]:
     """Release the next version; return the seconds to its first answer, to the last of the old one and to the end of
-    the command, and the clients."""
+    the command, its CPU seconds, and the clients."""
     candidate, champion = live_releases.challengers()[0], live_releases.champion
     status = live_releases.start(candidate)
     while status.phase is not Phase.AWAITING_APPROVAL:
@@ -61,6 +63,7 @@ def once(live_releases: LiveReleases, threads: int) -> tuple[float, float, float
         load.wait_for(50)
         approved = time.perf_counter()
         live_releases.say(status, IntentKind.APPROVE)
+        used = cpu_seconds()
         # `release deploy` would refuse an approval that no pass has counted yet; this makes that pass, too.
         done = subprocess.run(
             [sys.executable, "-m", "perennial", "release", "reconcile", live_releases.model, "--until-final"],
@@ -69,8 +72,15 @@ def once(live_releases: LiveReleases, threads: int) -> tuple[float, float, float
         ended = time.perf_counter() - approved
         if done.returncode:
             raise SystemExit(f"the release exited {done.returncode}: {done.stderr}")
+        used = cpu_seconds() - used
         load.wait_for(50)
-    return load.first[candidate.version] - approved, load.last[champion.version] - approved, ended, load
+    return load.first[candidate.version] - approved, load.last[champion.version] - approved, ended, used, load
+
+
+def cpu_seconds() -> float:
+    """Return the CPU time of all processes that this one has started and waited for."""
+    spent = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return spent.ru_utime + spent.ru_stime
 
 
 def main() -> int:
@@ -85,10 +95,10 @@ def main() -> int:
             *row, load = once(live, asked.threads)
             rows.append(row)
             sent, failures = sent + load.sent, failures + load.failures
-            first, last, ended = row
+            first, last, ended, used = row
             print(
                 f"{number + 1:3}  first answer {first:.2f} s, last of the other {last:.2f} s, command ended "
-                f"{ended:.2f} s (load {os.getloadavg()[0]:.1f})",
+                f"{ended:.2f} s, CPU {used:.2f} s (load {os.getloadavg()[0]:.1f})",
                 flush=True,
             )
     last = [row[1] for row in rows]

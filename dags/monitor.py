@@ -2,7 +2,8 @@
 
 The monitor process does this continuously; the DAG keeps a record per run in Airflow and lets a person
 start a run by hand. A verdict "retrain" raises the retraining asset, which starts the training DAG.
-A second task measures the effect of the last release, once its period is over.
+A second task measures the effect of the last release, once its period is over; a third one requests a training where
+the spec says how many new labels are enough.
 """
 
 from __future__ import annotations
@@ -30,10 +31,13 @@ for spec in catalog.specs(SETTINGS, parsed_models(SETTINGS)):
         max_active_runs=1,
         tags=["perennial", "monitor", spec.owner],
     ) as dag:
-        for task, command in (
-            ("window", f"monitor run {spec.name}"),
-            ("effect", f"retrain effect {spec.name} --due"),
-        ):
+        steps = {
+            "window": f"monitor run {spec.name}",
+            "effect": f"retrain effect {spec.name} --due",
+        }
+        if spec.retraining.enough_labels is not None and spec.entrypoint is not None:
+            steps["labels"] = f"retrain labels {spec.name}"
+        for task, command in steps.items():
             BashOperator(
                 task_id=task,
                 bash_command=f"perennial {command}",

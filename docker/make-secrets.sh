@@ -9,7 +9,7 @@ umask 022
 random() { od -An -N24 -tx1 /dev/urandom | tr -d ' \n'; }
 once() { [ -s "$folder/$1" ] || printf '%s' "$2" >"$folder/$1"; }
 content() { cat "$folder/$1"; }
-for name in postgres plant mlflow airflow tuning queue features; do once "${name}_password" "$(random)"; done
+for name in postgres owner plant recorder mlflow airflow tuning queue features grafana; do once "${name}_password" "$(random)"; done
 for name in admin perennial reader; do
   once "s3_${name}_key" "$(random)"
   once "s3_${name}_secret" "$(random)"
@@ -18,12 +18,16 @@ aws_access_key_id = $(content "s3_${name}_key")
 aws_secret_access_key = $(content "s3_${name}_secret")
 "
 done
-database() { echo "postgresql+psycopg://$1:$(content "$1_password")@postgres:5432/$1"; }
-once database_url "$(database plant)"
-once mlflow_database_url "$(database mlflow)"
-once airflow_database_url "$(database airflow)"
-once tuning_url "$(database tuning)"
+# $1: role; $2: database
+database() { echo "postgresql+psycopg://$1:$(content "$1_password")@postgres:5432/$2"; }
+once owner_database_url "$(database owner plant)"
+once database_url "$(database plant plant)"
+once recorder_database_url "$(database recorder plant)"
+once mlflow_database_url "$(database mlflow mlflow)"
+once airflow_database_url "$(database airflow airflow)"
+once tuning_url "$(database tuning tuning)"
 once celery_broker_url "redis://:$(content queue_password)@queue:6379/0"
+once alerts_secret "$(random)" # with which Alertmanager sends its messages
 once oidc_client_secret "" # of the issuer where people sign in, if any
 once online_store "redis://:$(content features_password)@features:6379/0"
 for name in queue features; do

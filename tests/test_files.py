@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import stat
 
 import pytest
@@ -56,3 +57,27 @@ def test_digests(tmp_path):
     path.write_bytes(b"content")
     assert files.sha256(path) == hashlib.sha256(b"content").hexdigest()
     assert files.md5(path) == hashlib.md5(b"content").hexdigest()  # noqa: S324
+
+
+def test_what_another_account_put_in_the_place_of_a_file_is_not_read(tmp_path):
+    """A pipe would be waited for without an end, a link leads to files of the reader."""
+    path = tmp_path / "file"
+    path.write_bytes(b"content")
+    assert files.read_plain(path, 100) == (b"content", 7)
+    assert files.read_plain(path, 3) == (b"con", 7)
+    (tmp_path / "link").symlink_to(path)
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "folder").mkdir()
+    for name in ("link", "pipe", "folder", "missing"):
+        with pytest.raises(OSError, match=name):
+            files.read_plain(tmp_path / name, 100)
+
+
+def test_what_took_the_place_of_a_temporary_file_is_not_waited_for(tmp_path):
+    def swapped() -> None:
+        with files.replacing(tmp_path / "file") as temporary:
+            temporary.symlink_to(tmp_path / "elsewhere")
+
+    with pytest.raises(OSError, match="symbolic links"):
+        swapped()
+    assert not list(tmp_path.iterdir())

@@ -22,8 +22,8 @@ from perennial.core.release.analysis.clusters import (
     is_error_rate_proven_by,
 )
 from perennial.core.release.analysis.harm_tests import error_increase, is_error_rate_proven
-from perennial.core.release.slices import first_length, slice_length
-from perennial.core.release.user_buckets import MOST_BUCKETS
+from perennial.core.release.counted.slices import first_length, slice_length
+from perennial.core.release.counted.user_buckets import MOST_BUCKETS
 from release_parts.independent import SHIPPED
 from release_parts.outcome import Outcome
 

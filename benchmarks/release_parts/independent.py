@@ -20,8 +20,8 @@ from perennial.core.release.analysis.simulated_latency import EDGES_MS
 from perennial.core.release.analysis.simulated_step import SimulatedStep, simulate, simulated_steps
 from perennial.core.release.analysis.simulated_time import SimulatedTime
 from perennial.core.release.analysis.traffic_profile import CandidateHarm, TrafficProfile
-from perennial.core.release.slices import spell_length
-from perennial.core.release.status import LabelCounts
+from perennial.core.release.counted.slices import spell_length
+from perennial.core.release.label_counts import LabelCounts, TruthCounts
 from perennial.core.release.traffic import Counters, LikeRequests
 from perennial.core.release_spec import ReleaseSpec
 from perennial.core.verdict import Verdict, worst
@@ -31,6 +31,9 @@ from release_parts.outcome import Outcome
 SHIPPED = catalog.spec("test_failure_predictor", Settings(spec_overlay=None)).release
 DOUBLED = HARMS[0]
 LOOKS = 100
+TRUTHS = ("negative", "positive")
+SLICES = 3
+"""Slices of time between two looks."""
 RATES = ((60, 0.01), (600, 0.001), (600, 0.01), (6000, 0.001), (6000, 0.01), (20000, 0.01))
 
 
@@ -121,7 +124,10 @@ class _Side:
 
     def __init__(self, now: TrafficProfile, harm: CandidateHarm) -> None:
         self.now, self.harm = now, harm
-        self.requests = self.errors = self.known = self.wrong = 0
+        self.requests = self.errors = 0
+        self.labels: list[dict[str, tuple[int, int, int]]] = []
+        """For each look and truth: new requests with it, labelled ones, wrong ones of these."""
+        self.positive = 0
         self.buckets = np.zeros(len(EDGES_MS) + 1, dtype=int)
         self.cells_requests: list[int] = []
         self.cells_errors: list[int] = []
@@ -134,9 +140,8 @@ class _Side:
         self.requests += count
         failed = generator.binomial(count, self.now.error_rate * self.harm.error_factor)
         self.errors += failed
-        known = generator.binomial(count, self.now.labelled)
-        self.known += known
-        self.wrong += generator.binomial(known, 1 - self.now.accuracy + self.harm.accuracy_drop)
+        for part in np.diff(np.linspace(0, count, SLICES + 1).astype(int)):
+            self._label(int(part), generator)
         drawn = generator.multinomial(count, self.cells)
         self.buckets += drawn
         self.cells_requests.append(count)
@@ -149,13 +154,39 @@ class _Side:
         requests, errors, buckets = (np.add.reduceat(column, starts) for column in columns)
         return Arm(requests, errors, np.array([*EDGES_MS, np.inf]), buckets.cumsum(axis=1).T)
 
+    def _label(self, count: int, generator: np.random.Generator) -> None:
+        """Draw truths and labels of the requests of a slice of time."""
+        look = {}
+        for place, (name, truth) in enumerate(zip(TRUTHS, self.now.two_truths, strict=True)):
+            new = generator.binomial(count, truth.share) if place == 0 else count - look[TRUTHS[0]][0]
+            known = generator.binomial(new, truth.labelled)
+            rate = truth.wrong + self.harm.accuracy_drop
+            wrong, unseen = generator.binomial(known, rate), generator.binomial(new - known, rate)
+            look[name] = (new, known, wrong)
+            self.positive += wrong + unseen if place == 0 else new - wrong - unseen
+        self.labels.append(look)
+
     def counters(self) -> Counters:
         bounds = (*EDGES_MS.tolist(), float("inf"))
         counts = tuple(zip(bounds, self.buckets.cumsum().tolist(), strict=True))
         return Counters.model_construct(requests=self.requests, errors=self.errors, buckets=counts)
 
     def labelled(self) -> LabelCounts:
-        return LabelCounts(right=self.known - self.wrong, requests=self.known, labels=self.known)
+        """Return the labels of all looks, each of which is a slice of time."""
+        truths = {}
+        for name, other in (TRUTHS, TRUTHS[::-1]):
+            known, wrong = (np.array([look[name][at] for look in self.labels]) for at in (1, 2))
+            truths[name] = TruthCounts(
+                requests=known.sum(), wrong=wrong.sum(),
+                answers={name: float(known.sum() - wrong.sum()), other: float(wrong.sum())},
+                groups={"time": tuple((float(n), float(x), 0.0, 0.0) for n, x in zip(known, wrong, strict=True))},
+            )  # fmt: skip
+        known, wrong = (sum(getattr(one, key) for one in truths.values()) for key in ("requests", "wrong"))
+        return LabelCounts(
+            right=known - wrong, requests=int(known), labels=int(known), truths=truths, maturity_hours=0.0,
+            answered=self.requests,
+            answers={"positive": float(self.positive), "negative": float(self.requests - self.positive)},
+        )  # fmt: skip
 
 
 def check(

@@ -70,7 +70,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "monitor": ("perennial.commands.monitor:monitor", "Compare recent predictions with the reference."),
     "notify": ("perennial.commands.notify:notify", "Notify people by mail, chat or webhook."),
     "retrain": (
-        "perennial.commands.retraining:retrain",
+        "perennial.commands.training.retrain:retrain",
         "Request a retraining, measure what one has brought.",
     ),
     "models": ("perennial.commands.models:models", "Show models, specs and versions."),

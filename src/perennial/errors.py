@@ -261,6 +261,10 @@ class BackupRunning(PerennialError, exit_code=75):
     """A backup is running, or a deletion of files that it would miss."""
 
 
+class GeneratedFilesDiffer(PerennialError, exit_code=76):
+    """Generated files are not what the model specs make now."""
+
+
 class IdentityError(PerennialError, exit_code=80):
     """The account may not do this."""
 

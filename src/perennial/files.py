@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
 import secrets
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,7 +31,7 @@ def replacing(path: Path) -> Iterator[Path]:
     temporary.unlink(missing_ok=True)  # left by a killed process that had this process id
     try:
         yield temporary
-        descriptor = os.open(temporary, os.O_RDONLY)
+        descriptor = _opened(temporary)
         try:
             os.fsync(descriptor)
         finally:
@@ -57,6 +59,31 @@ def new_folder(path: Path) -> Iterator[Path]:
                 raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def read_plain(path: Path, most: int) -> tuple[bytes, int]:
+    """Return up to `most` bytes of a regular file, and its size.
+
+    For folders in which another account writes: what is looked at and what is read are the same open file, neither a
+    link nor a pipe that was put there in between.
+
+    Raises:
+        OSError: it cannot be read, or is no regular file.
+    """
+    descriptor = _opened(path)
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.EINVAL, "no plain file", str(path))
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            return file.read(most), status.st_size
+    finally:
+        os.close(descriptor)
+
+
+def _opened(path: Path) -> int:
+    """Return a descriptor for reading; a link is refused, and a pipe is not waited for."""
+    return os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
 
 
 def write_bytes(path: Path, content: bytes, mode: int = 0o666) -> None:

@@ -18,6 +18,7 @@ class PortSettings(BaseModel):
     port_airflow: int = 8080
     port_envoy: int = 8000
     port_monitor: int = 9300
+    port_alerts: int | None = Field(None, description="receiver of Alertmanager's messages; none by default")
     ports_stable: str = Field("3101,3102", description="a model server per port")
     ports_canary: str = Field("3111", description="a model server per port")
     ports_stable_grpc: str | None = Field(None, description="gRPC of the same servers; 100 higher by default")
@@ -53,6 +54,8 @@ class PortSettings(BaseModel):
             "Envoy": self.port_envoy,
             "monitor": self.port_monitor,
         }
+        if self.port_alerts is not None:
+            fixed["alerts"] = self.port_alerts
         for pool in ("stable", "canary"):
             for number, port in enumerate(self.ports(pool), start=1):
                 fixed[f"model server {pool} {number}"] = port

@@ -16,3 +16,6 @@ class RetentionSettings(BaseModel):
         14, ge=1, description="days that work folders and unfinished batches stay after their last change"
     )
     keep_reports_days: int = Field(365, ge=1, description="days that reports stay")
+    prune_daily: bool = Field(
+        False, description="Airflow's DAG `prune` deletes each day what it finds; else it only says it"
+    )

@@ -22,7 +22,7 @@ from perennial.adapters.sql.machines.pool import SqlProbe
 from perennial.adapters.sql.store import SqlStore
 from perennial.core.events import Event
 from perennial.core.machine import Applied, Tally, WantedKind
-from perennial.core.release.traffic import Counters
+from perennial.core.release.traffic import Assignment, Counters
 from perennial.errors import PoolUnavailable, RouterRejected, RouterUnavailable
 from perennial.flows.release.machines.watch import MachineWatchPorts, look
 from perennial.serving.desired_state import DesiredVersion
@@ -123,6 +123,26 @@ def test_counters_are_those_of_all_machines_and_grow_over_restarts_and_losses(pl
     plant.start("b")
     plant.routers["b"].answered(MODEL, "stable", 5)
     assert plant.router.counters(MODEL)["stable"].requests == 215
+
+
+def test_users_of_all_machines_are_summed_by_bucket_with_the_part_of_each(plant):
+    by_user = {"assignment": Assignment(experiment="e1", header="x-user-id")}
+    sticky = route(1, candidate=2).model_copy(update=by_user)
+    plant.router.apply(sticky)
+    begun = plant.router.answers_of_users(None, {})
+    assert set(begun.read) == {"a", "b"}
+    for number, router in enumerate(plant.routers.values()):
+        router.answered_users(MODEL, "canary", "7", 10, errors=number)
+    seen = plant.router.answers_of_users(sticky.split, begun.read)
+    counters = seen.counts["canary"]["7"]
+    assert (counters.requests, counters.errors) == (20, 1)
+    assert {name: part.errors for name, part in counters.parts.items()} == {"a": 0, "b": 1}
+    assert plant.router.answers_of_users(sticky.split, seen.read).counts == {}
+    with unable(plant.routers["b"], "down"):
+        plant.routers["a"].answered_users(MODEL, "canary", "7", 1)
+        alone = plant.router.answers_of_users(sticky.split, seen.read)
+    assert alone.counts["canary"]["7"].requests == 1
+    assert alone.read["b"] == seen.read["b"], "what it counts meanwhile is read when it is back"
 
 
 def test_a_version_that_one_machine_lacks_is_ready_nowhere(plant):

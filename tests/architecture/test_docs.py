@@ -10,6 +10,7 @@ import click
 import pytest
 
 from perennial.cli import COMMANDS, app
+from perennial.commands.training.retrain import RequestByDefault
 from perennial.secret_settings import ENDINGS, SECRETS
 from perennial.settings import Settings
 
@@ -107,6 +108,8 @@ def test_commands_and_their_options_exist(page):
                 parent, command = command, command.commands.get(words[0])
                 assert command is not None, f"perennial {name}{rest}: {sorted(parent.commands)}"
                 words = words[1:]
+            if isinstance(command, RequestByDefault):
+                command = command.commands["request"]
             known = {option for parameter in command.params for option in parameter.opts}
             for option in re.findall(r"(?<![\w-])--[a-z][\w-]*", " ".join(words)):
                 assert option in known | {"--help"}, f"perennial {name}{rest}: {sorted(known)}"

@@ -213,6 +213,16 @@ def test_labels_replace_and_count_what_changed(store):
     assert store.feedback.put({}, NOW, "ci") == 0
 
 
+def test_the_first_label_of_a_prediction_has_the_time_of_its_last_change(store):
+    moments = [NOW + timedelta(seconds=seconds) for seconds in (0, 10, 20)]
+    store.feedback.put({"p1": 1.0, "p2": 0.0}, moments[0], "ci")
+    store.feedback.put({"p1": 0.0}, moments[1], "shop")
+    store.feedback.put({"p1": 1.0, "p2": 1.0}, moments[2], "ci")  # p1 again, p2 corrected
+    times = [moment.timestamp() for moment in moments]
+    assert store.feedback.label_times() == {"p1": times[0], "p2": times[2]}
+    assert store.feedback.label_times(since=moments[1]) == {"p1": times[1], "p2": times[2]}
+
+
 def test_rewards_are_kept_beside_labels(make_store):
     feedback, later = make_store().feedback, NOW + timedelta(seconds=1)
     feedback.put({"p1": 1.0}, NOW, "ci")

@@ -14,7 +14,7 @@ from tiny_models import tensor_body, tiny_version
 from perennial.adapters.envoy.config import Layout
 from perennial.adapters.envoy.router import EnvoyRouter
 from perennial.adapters.sql.machines.router import SqlRouter
-from perennial.core.release.traffic import Route
+from perennial.core.release.traffic import Assignment, Route
 from perennial.errors import RouteMoved, RouterRejected, RouterUnavailable
 from perennial.wiring import machines, traffic
 
@@ -29,6 +29,8 @@ class FakeScene:
 
     def ask(self, model: str, requests: int) -> None:
         self.router.answered(model, "stable", requests)
+        if self.router.route(model).split is not None:
+            self.router.answered_users(model, "stable", "0", requests)
 
     def refused(self, route: Route) -> None:
         self.router.rejecting = True
@@ -159,6 +161,25 @@ def test_counters_only_grow(scene, versions):
     assert first.requests >= 50
     assert more.requests >= 50
     assert (first.errors, more.errors) == (0, 0)
+
+
+def test_users_of_a_split_are_counted_once_by_bucket(scene, versions):
+    sticky = {"assignment": Assignment(experiment="e1", header="x-user-id")}
+    route = split(versions, 1.0).model_copy(update=sticky)
+    scene.router.apply(route)
+    begun = scene.router.answers_of_users(None, {})
+    assert begun.counts == {}
+    scene.ask(route.model, 50)
+
+    def counted() -> int:
+        seen = scene.router.answers_of_users(route.split, begun.read)
+        assert seen.after == begun.read
+        return sum(each.requests for each in seen.counts.get("stable", {}).values())
+
+    until(lambda: counted() >= 30, 30, "the log")
+    scene.router.keep_log_small()
+    assert scene.router.answers_of_users(f"{route.split}0", begun.read).counts == {}
+    until(lambda: scene.router.answers_of_users(None, {}).read != begun.read, 30, "another place")
 
 
 def test_a_refused_route_leaves_the_last_good_one(scene, versions):

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jinja2
 import pytest
 
 from perennial.local.airflow import PLUGINS
@@ -37,6 +38,9 @@ for path in sys.argv[1:]:
                     "weights": {f"{name}.{one.task_id}": strategy(one.weight_rule).get_weight(
                         SimpleNamespace(task=one, run_id="asset_triggered__2026-01-05"))
                                 for name, dag in bag.dags.items() for one in dag.tasks},
+                    "params": {name: dag.params.dump() for name, dag in bag.dags.items()},
+                    "env": {f"{name}.{one.task_id}": one.env for name, dag in bag.dags.items() for one in dag.tasks
+                            if getattr(one, "env", None)},
                     "shell": [one.bash_command for dag in bag.dags.values() for one in dag.tasks
                               if hasattr(one, "bash_command")]}
 for path in sys.argv[1:]:  # last: the context outlives its block
@@ -131,7 +135,29 @@ def test_one_set_of_dags_per_spec(report):
     kinds = ("train", "release", "monitor", "maintain")
     dags = {f"{kind}_{model}" for kind in kinds for model in catalog.names()}
     batches = {f"batch_{spec.name}" for spec in catalog.specs() if spec.features.source == "request"}
-    assert found == dags | (batches - {"batch_market_forecast"}), "a forecast is not asked in batches"
+    of_models = dags | (batches - {"batch_market_forecast"})  # a forecast is not asked in batches
+    assert found == of_models | {"prune"}
+
+
+@pytest.mark.parametrize(
+    ("chosen", "given"), [(None, "--dry-run"), ("", "--dry-run"), ("true", "--dry-run"), ("false", "")]
+)
+def test_the_daily_prune_deletes_only_where_that_was_said(report, tmp_path, chosen, given):
+    (line,) = report[str(ROOT / "dags" / "prune.py")]["shell"]
+    program = tmp_path / "perennial"
+    program.write_text('#!/bin/sh\necho "$@"\n')
+    program.chmod(0o755)
+    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin"} | ({} if chosen is None else {"DRY_RUN": chosen})
+    said = subprocess.run(["bash", "-c", line], env=environment, capture_output=True, text=True, check=True)
+    assert said.stdout.split() == ["prune", *given.split()]
+
+
+@pytest.mark.parametrize(("setting", "dry"), [({}, "true"), ({"PERENNIAL_PRUNE_DAILY": "true"}, "false")])
+def test_the_prune_that_nobody_started_deletes_by_a_setting_only(tmp_path_factory, setting, dry):
+    path = str(ROOT / "dags" / "prune.py")
+    report = parsed(tmp_path_factory, [path], **setting)[path]
+    template = jinja2.Template(report["env"]["prune.prune"]["DRY_RUN"])
+    assert template.render(params=report["params"]["prune"]) == dry
 
 
 def test_release_dag_shows_the_steps_of_the_policy(report):

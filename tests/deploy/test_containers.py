@@ -20,8 +20,16 @@ PORTS = {
     "PERENNIAL_PORT_MONITOR": "9300", "PERENNIAL_PORTS_STABLE": "3101,3102", "PERENNIAL_PORTS_STABLE_GRPC": "3201,3202",
     "PERENNIAL_PORTS_CANARY": "3111", "PERENNIAL_PORTS_CANARY_GRPC": "3211",
 }  # fmt: skip
-ADDRESSES = ("database_url", "mlflow_database_url", "airflow_database_url", "tuning_url")
-ROLES = ("plant", "mlflow", "airflow", "tuning")
+ADDRESSES = (
+    "owner_database_url", "database_url", "recorder_database_url", "mlflow_database_url", "airflow_database_url",
+    "tuning_url",
+)  # fmt: skip
+ROLES = {
+    "owner": "plant", "plant": "plant", "recorder": "plant",
+    "mlflow": "mlflow", "airflow": "airflow", "tuning": "tuning",
+}  # fmt: skip
+"""Role -> the one database that it may use."""
+DATABASES = tuple(dict.fromkeys(ROLES.values()))
 STARTED = ("edge", "server-stable-1", "monitor", "guard")
 SLOW = ("mlflow", "airflow-api-server", "airflow-dag-processor", "airflow-triggerer", "trainer")
 GRACE_S = 300.0
@@ -35,11 +43,12 @@ class Plant:
         self.secrets = self.machine.path("/run/secrets")
         subprocess.run([ROOT / "docker" / "make-secrets.sh", self.secrets], check=True, capture_output=True)
         self.address = urlsplit(database)
-        self._databases()
+        self.make_databases()
         for name in ADDRESSES:
             text = (self.secrets / name).read_text()
             (self.secrets / name).write_text(text.replace("postgres:5432", f"127.0.0.1:{self.address.port}"))
-        self.machine.run(service("setup"))
+        for name in ("admit-plant", "admit-recorder", "setup"):
+            self.machine.run(service(name))
         self.key = self.machine.run(service("tools", "key", "add", "first")).split()[-1]
 
     def start(self, *names: str) -> None:
@@ -65,11 +74,12 @@ class Plant:
 
     def remove(self) -> None:
         self.machine.remove()
-        for name in ROLES:
+        for name in DATABASES:
             self.psql("postgres", f"DROP DATABASE {name} WITH (FORCE)")
+        for name in ROLES:
             self.psql("postgres", f"DROP ROLE {name}")
 
-    def _databases(self) -> None:
+    def make_databases(self) -> None:
         environment = {
             **os.environ, "PATH": f"{BINARIES[-1]}:{os.environ['PATH']}", "SECRETS": str(self.secrets),
             "PGHOST": "127.0.0.1", "PGPORT": str(self.address.port), "POSTGRES_USER": "perennial",
@@ -108,8 +118,39 @@ def test_what_is_exposed_listens(plant):
 
 def test_the_records_are_in_the_database_of_the_secret(plant):
     """The guard and the commands of people use the same ledger."""
-    assert plant.psql("plant", "SELECT count(*) > 0 FROM pg_tables WHERE tableowner = 'plant'") == "t"
+    assert owners(plant) == {"owner"}
     assert not list(plant.machine.path("/state").rglob("perennial.db"))
+
+
+def owners(plant: Plant) -> set[str]:
+    """Return who owns our tables."""
+    query = "SELECT DISTINCT tableowner FROM pg_tables WHERE schemaname = 'public'"
+    return set(plant.psql("plant", query).split())
+
+
+def test_each_process_has_the_role_that_may_do_least(plant):
+    """Only the pages that people open record with a role that can do nothing else."""
+    handed = plant.machine.path("/state/perennial/secrets/processes")
+    roles = {path.parent.name: urlsplit(path.read_text()).username for path in handed.glob("*/database_url")}
+    assert {name for name, role in roles.items() if role == "recorder"} == {"mlflow", "airflow-api-server"}
+    assert set(roles.values()) == {"plant", "recorder"}
+    for role, right, allowed in (
+        ("plant", "INSERT", "t"), ("plant", "UPDATE", "f"), ("plant", "DELETE", "f"),
+        ("recorder", "INSERT", "t"), ("recorder", "UPDATE", "f"), ("recorder", "DELETE", "f"),
+    ):  # fmt: skip
+        asked = f"SELECT has_table_privilege('{role}', 'perennial_ledger', '{right}')"
+        assert plant.psql("plant", asked) == allowed, (role, right)
+
+
+def test_the_script_of_the_databases_takes_tables_from_the_role_that_owned_them(plant):
+    """As over a volume of before: it may be run again, and changes nothing else."""
+    plant.psql("plant", "CREATE TABLE of_before (number int)")
+    plant.psql("plant", "ALTER TABLE of_before OWNER TO plant")
+    try:
+        plant.make_databases()
+        assert owners(plant) == {"owner"}
+    finally:
+        plant.psql("plant", "DROP TABLE of_before")
 
 
 def test_airflow_has_its_tables_where_its_setting_says(plant):
@@ -119,9 +160,9 @@ def test_airflow_has_its_tables_where_its_setting_says(plant):
 
 @pytest.mark.parametrize("role", ROLES)
 def test_a_role_of_a_database_may_do_nothing_else(plant, role):
-    for database in (*ROLES, "postgres", "template1"):
+    for database in (*DATABASES, "postgres", "template1"):
         asked = f"SELECT has_database_privilege('{role}', '{database}', 'CONNECT')"
-        assert plant.psql("postgres", asked) == ("t" if database == role else "f"), database
+        assert plant.psql("postgres", asked) == ("t" if database == ROLES[role] else "f"), database
     mighty = "SELECT rolname FROM pg_roles WHERE rolsuper OR rolcreatedb OR rolcreaterole OR rolreplication"
     assert role not in plant.psql("postgres", mighty).split()
     members = "SELECT member::regrole FROM pg_auth_members"

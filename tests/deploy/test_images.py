@@ -21,7 +21,7 @@ BIN = Path(sys.executable).parent
 ROLES = ("edge", "serving", "mlflow", "airflow", "monitor", "trainer", "cell", "tools")
 SERVICES = compose()["services"]
 OURS = sorted(name for name, body in SERVICES.items() if body["image"].startswith("perennial/"))
-ONE_SHOT = {"setup", "bucket", "tools"}
+ONE_SHOT = {"admit-plant", "admit-recorder", "bucket", "owner", "setup", "tools"}
 WITHOUT_ADDRESS = {"net", "guard", "worker-training", "worker-light"}
 """They run for long and have nothing that could be asked: the engine restarts them when they end."""
 every_service = pytest.mark.parametrize("name", sorted(SERVICES))
@@ -120,7 +120,9 @@ def test_our_images_have_the_version_of_the_package():
 
 
 def test_each_process_of_local_up_has_a_container(tmp_path):
-    settings = Settings(home=tmp_path, ports_stable="3101,3102,3103,3104", airflow_executor="CeleryExecutor")
+    settings = Settings(
+        home=tmp_path, ports_stable="3101,3102,3103,3104", airflow_executor="CeleryExecutor", port_alerts=1
+    )
     started = {service(name).command[-1] for name in OURS if "exec" in service(name).command}
     assert started == {process.name for process in table(settings)}
 
@@ -141,10 +143,14 @@ def test_the_made_secrets_are_those_of_the_compose_file(tmp_path):
     for identity in json.loads(first["s3_identities"])["identities"]:
         (key,) = identity["credentials"]
         assert all(text in first[f"s3_{identity['name']}"] for text in key.values())
-    for name, part in (("database", "plant"), ("mlflow_database", "mlflow"), ("airflow_database", "airflow"),
-                       ("tuning", "tuning")):  # fmt: skip
-        address = f"//{part}:{first[f'{part}_password']}@postgres:5432/{part}"
-        assert address in first[f"{name}_url"]
+    for name, role, database in (
+        ("owner_database", "owner", "plant"), ("database", "plant", "plant"),
+        ("recorder_database", "recorder", "plant"), ("mlflow_database", "mlflow", "mlflow"),
+        ("airflow_database", "airflow", "airflow"), ("tuning", "tuning", "tuning"),
+    ):  # fmt: skip
+        assert (
+            f"//{role}:{first[f'{role}_password']}@postgres:5432/{database}\n" in f"{first[f'{name}_url']}\n"
+        )
     for name, setting in (("queue", "celery_broker_url"), ("features", "online_store")):
         assert f"requirepass {first[f'{name}_password']}\n" in first[f"{name}_conf"]
         assert f":{first[f'{name}_password']}@{name}:6379" in first[setting]

@@ -69,8 +69,9 @@ def read(environment: Mapping[str, str], folder: Path, monkeypatch: pytest.Monke
             monkeypatch.setenv(name, str(value))
         if name.startswith(PREFIX) and name.endswith("_FILE"):
             secret = name.removeprefix(PREFIX).removesuffix("_FILE").lower()
+            database = secret.removeprefix("recorder_")  # another role in the same database
             (folder / secret).write_text(f"redis://{secret}:6379/0" if "database" not in secret
-                                         else f"postgresql+psycopg://{secret}@postgres:5432/{secret}")  # fmt: skip
+                                         else f"postgresql+psycopg://{secret}@postgres:5432/{database}")  # fmt: skip
             monkeypatch.setenv(name, str(folder / secret))
     monkeypatch.setenv("PERENNIAL_HOME", str(folder / "state"))
     return load()
@@ -128,6 +129,16 @@ def test_only_the_start_has_the_addresses_that_only_one_process_needs():
     private = {f"{PREFIX}{name.upper()}_FILE" for name in
                ("mlflow_database_url", "airflow_database_url", "celery_broker_url")}  # fmt: skip
     assert [name for name in OURS if private & set(service(name).environment)] == ["setup"]
+
+
+def test_only_the_services_that_change_tables_have_the_address_of_their_owner():
+    """They run a command and end; what stays running, and the commands of people, have a role that owns nothing."""
+    has = {name for name, body in SERVICES.items() if "owner_database_url" in body.get("secrets", ())}
+    assert has == {"admit-plant", "admit-recorder", "owner"}
+    assert {SERVICES[name]["restart"] for name in has} == {"no"}
+    assert SERVICES["setup"]["depends_on"]["admit-recorder"] == {
+        "condition": "service_completed_successfully"
+    }
 
 
 def test_what_reads_the_buckets_has_a_key_of_them(plant):

@@ -51,6 +51,8 @@ def row(kind: str, actor: str = "machine", **payload) -> LedgerRow:
         (row("release.gated"), False),
         (row("monitor.level", to="retrain"), True),
         (row("monitor.level", to="warn"), False),
+        (row("retrain.withheld", why="a is missing"), True),
+        (row("retrain.requested"), False),
         (row("notify.undelivered"), False),
     ],
 )
@@ -108,6 +110,16 @@ def test_drift_alarm_tells_what_moved():
     body = compose(told, None, LINKS).body
     assert "Why: 3 features moved\n  PSI b: 0.4 (allowance 0.05)\n  PSI a: 0.1 (allowance 0.05)" in body
     assert "http://a:8080/dags/monitor_m" in body
+
+
+def test_a_withheld_retraining_tells_why_and_where_to_look():
+    notice = compose(
+        row("retrain.withheld", actor="monitor", why="2 features moved; mend what sends them"), None, LINKS
+    )
+    assert notice.title == "m raises an alarm that a retraining would not help"
+    assert "Why: 2 features moved; mend what sends them" in notice.body
+    assert "http://a:8080/dags/monitor_m" in notice.body
+    assert "perennial retrain status m" in notice.body
 
 
 def test_retries_come_later_each_time_but_often_enough_within_a_day():

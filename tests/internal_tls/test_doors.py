@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,17 +14,20 @@ import uvicorn
 from grpc_health.v1 import health_pb2
 from grpc_side.calls import serving
 from inside.certificates import BAD, InsideCertificates
+from mlflow.exceptions import MlflowException
 from serving_stack import free_ports, until
 
 from perennial.adapters.loopback_http import LoopbackHttp
+from perennial.adapters.mlflow import server_role
 from perennial.adapters.prometheus.metrics_server import secured
 from perennial.adapters.prometheus.monitor_metrics import MonitorMetrics
-from perennial.core.certificates.roles import ProcessRole, callers
+from perennial.core.certificates.roles import ProcessRole, callers, identity
 from perennial.errors import SettingsError
 from perennial.internal_tls.contexts import server_context
 from perennial.internal_tls.identity import Identity
 from perennial.local import probe, secured_pages
-from perennial.wiring.certificates import caller
+from perennial.wiring.accounts import mlflow_certificates
+from perennial.wiring.certificates import caller, page_verify
 
 HEALTH = "/grpc.health.v1.Health/Check"
 
@@ -157,6 +161,46 @@ def test_our_own_clients_speak_to_the_role_that_they_mean_only(inside):
         pool = LoopbackHttp(address, 20, caller=caller(inside.settings, ProcessRole.POOL))
         with pytest.raises(OSError, match="is of spiffe://perennial/mlflow, not of spiffe://perennial/pool"):
             pool.get("/health")
+
+
+def test_clients_of_pages_speak_to_the_role_that_they_mean_only(inside):
+    """A model server's key must not do for the pages to which passwords are sent."""
+    with page(inside) as url:
+        mlflow = page_verify(inside.settings, ProcessRole.MLFLOW)
+        assert httpx.get(url, verify=mlflow).text == "OK"
+        airflow = page_verify(inside.settings, ProcessRole.AIRFLOW)
+        with pytest.raises(httpx.ConnectError, match="is of spiffe://perennial/mlflow, not of"):
+            httpx.get(url, verify=airflow)
+
+        async def ask() -> None:
+            async with httpx.AsyncClient(verify=airflow) as client:
+                await client.get(url)
+
+        with pytest.raises(httpx.ConnectError, match="is of spiffe://perennial/mlflow, not of"):
+            asyncio.run(ask())
+
+
+def test_mlflows_own_client_speaks_to_mlflow_only(inside, monkeypatch):
+    from mlflow.tracking._tracking_service.utils import get_default_host_creds
+    from mlflow.utils.rest_utils import http_request
+    from urllib3.connectionpool import HTTPSConnectionPool
+
+    monkeypatch.setattr(HTTPSConnectionPool, "ConnectionCls", HTTPSConnectionPool.ConnectionCls)
+    for name, path in mlflow_certificates(inside.settings, ProcessRole.AGENT).items():
+        monkeypatch.setenv(name, path)
+    with page(inside) as url:
+        server = url.removesuffix("/health")
+
+        def ask() -> str:
+            return http_request(get_default_host_creds(server), "/health", "GET", max_retries=0).text
+
+        server_role.require(server, frozenset({identity(ProcessRole.MLFLOW)}))
+        assert ask() == "OK"
+    with page(inside) as url:
+        server = url.removesuffix("/health")
+        server_role.require(server, frozenset({identity(ProcessRole.AIRFLOW)}))
+        with pytest.raises(MlflowException, match="is of spiffe://perennial/mlflow, not of"):
+            ask()
 
 
 def test_the_probe_of_a_container_shows_a_certificate(inside, capsys):

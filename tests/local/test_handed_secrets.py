@@ -22,15 +22,15 @@ PUBLIC = {
     "accounts_path", "unix_accounts", "training_socket",
     "internal_tls", "internal_role", "internal_tls_days",
     "tls_pages", "jwt_issuer", "jwt_audience", "jwt_keys", "client_rate", "port_mlflow", "port_airflow", "port_envoy",
-    "port_monitor", "ports_stable", "ports_canary", "ports_stable_grpc", "ports_canary_grpc",
+    "port_monitor", "port_alerts", "ports_stable", "ports_canary", "ports_stable_grpc", "ports_canary_grpc",
     "request_log", "otlp_traces", "artifacts_url", "airflow_executor", "airflow_server",
     "workers_training", "workers_light", "trainings_at_once", "on_demand_mib", "provider", "device",
     "log_bucket", "log_local_days",
-    "keep_served_days", "keep_logs_days", "keep_work_days", "keep_reports_days",
+    "keep_served_days", "keep_logs_days", "keep_work_days", "keep_reports_days", "prune_daily",
     "oidc_issuer", "oidc_client_id", "oidc_roles", "oidc_roles_claim", "oidc_name_claim", "oidc_scopes", "oidc_hours",
     "oidc_mlflow_url", "oidc_airflow_url",
     "tenant", "plane", "exchange", "machine", "machine_lease", "log_ship_seconds",
-    "s3_encryption",
+    "s3_encryption", "false_alarms_per_month",
     # Handed to no process, though none is a secret: they lead to all that a vault has.
     "vault_address", "vault_token_file", "vault_role", "vault_auth", "vault_jwt_file", "vault_namespace", "vault_ca",
 }  # fmt: skip
@@ -50,6 +50,7 @@ GETS = {
     "airflow-triggerer": {"database_url", "encryption_keys"},
     "monitor": {"database_url", "airflow_password", "encryption_keys"},
     "notifier": {"database_url", "notify"},
+    "alerts": {"database_url", "alerts_secret"},
 }
 RUNS_TASKS = {"database_url", "tuning_url", "dvc_remote", "online_store", "encryption_keys"}
 """What the scheduler gets where it runs the tasks itself."""
@@ -67,6 +68,7 @@ VALUES = {name: f"secret-of-{name}" for name in sorted(SECRETS - {"passwords"})}
 def settings(tmp_path, monkeypatch) -> Settings:
     """Settings whose secrets are all set, by variables, beside secrets of other tools."""
     monkeypatch.setenv("PERENNIAL_HOME", str(tmp_path / "state"))
+    monkeypatch.setenv("PERENNIAL_PORT_ALERTS", "9301")
     set_up(load(), lambda line: None)
     for name, value in VALUES.items():
         monkeypatch.setenv(f"PERENNIAL_{name.upper()}", value)

@@ -77,6 +77,8 @@ def test_what_two_accounts_cannot_share_is_refused(settings, monkeypatch):
     unix_accounts.check(settings)
     with pytest.raises(SettingsError, match="database server"):
         unix_accounts.check(settings.model_copy(update={"database_url": None}))
+    with pytest.raises(SettingsError, match="files of other accounts"):
+        unix_accounts.check(settings.model_copy(update={"prune_daily": True}))
 
 
 @as_root

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pandas as pd
 
-from perennial.core.release.status import LabelCounts
+from perennial.core.release.label_counts import LabelCounts
 from perennial.core.release_spec import FeedbackSpec
 from perennial.flows.monitoring.accuracy import accuracy
 
@@ -31,6 +31,7 @@ class Log:
                     "decision": decision,
                     "task": "",
                     "shadow": shadow,
+                    "at": BEGIN,
                 }
             )
 
@@ -50,7 +51,10 @@ def told(log: Log, labels: dict[str, float]) -> dict[str, LabelCounts]:
     """The counts of the one trusted source."""
     found = accuracy("m", BEGIN - timedelta(minutes=1), Labels(labels), log, FeedbackSpec(sole_source="ci"))
     assert all(counts.sources == {"ci": counts.labels} for counts in found.values())
-    return {digest: counts.model_copy(update={"sources": {}}) for digest, counts in found.items()}
+    return {
+        digest: LabelCounts(right=counts.right, requests=counts.requests, labels=counts.labels)
+        for digest, counts in found.items()
+    }
 
 
 def test_rows_of_a_tensor_request_are_judged_by_their_own_labels():

@@ -8,20 +8,25 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pandas as pd
 import pytest
+from doubles.detectors import MemoryDetectors
 from doubles.drift import MemoryDrift
 from doubles.routing import MemoryRouter
 from doubles.scheduler import MemoryScheduler
 
 from perennial import catalog
+from perennial.adapters.reference_models import references
 from perennial.core.assets import Reason, retrain_asset
-from perennial.core.events import Event
+from perennial.core.events import Entry, Event
 from perennial.core.governance.ledger import GENESIS, chain
+from perennial.core.monitoring.alarm_budget import AlarmBudget
 from perennial.core.monitoring.levels import Level
 from perennial.core.monitoring.retraining import Hold, Retrain
+from perennial.core.monitoring_spec import ProspectsSpec
 from perennial.core.release.traffic import Route, Target
 from perennial.core.training.registration import VersionRecord
 from perennial.core.version import VersionRef
 from perennial.errors import (
+    DataError,
     MalformedInput,
     SchedulerUnavailable,
     TrackerUnavailable,
@@ -29,6 +34,7 @@ from perennial.errors import (
     UsageError,
 )
 from perennial.flows.monitoring import monitor
+from perennial.flows.monitoring.back_test import back_test_champion, request_for_labels
 from perennial.flows.monitoring.retrain import request_retraining
 from perennial.settings import Settings
 
@@ -130,6 +136,7 @@ class Stage:
         self.router = MemoryRouter()
         self.router.apply(Route(model=SPEC.name, stable=CHAMPION))
         self.scheduler = MemoryScheduler({retrain_asset(SPEC.name): "train"})
+        self.detectors = MemoryDetectors()
         self.folders = monitor.MonitorFolders(folder / "references", folder / "reports")
         self.see(rows(1, 0) if window is None else window, labelled)
 
@@ -139,13 +146,17 @@ class Stage:
             verdicts = window["failed"].astype(float)
             self.kept.known |= dict(zip(self.log.frame["prediction_id"], verdicts, strict=True))
 
-    def look(self, now: datetime = NOW) -> monitor.MonitorResult:
+    def ports(self) -> monitor.MonitorPorts:
         kept = self.kept
-        ports = monitor.MonitorPorts(
+        return monitor.MonitorPorts(
             router=self.router, registry=kept, tracker=kept, predictions=self.log, feedback=kept, ledger=kept,
-            drift=MemoryDrift(), scheduler=self.scheduler,
+            drift=MemoryDrift(), scheduler=self.scheduler, detectors=self.detectors,
+            budget=AlarmBudget(alarms_a_month=1, models=(SPEC.name,)),
+            references=references,
         )  # fmt: skip
-        return monitor.monitor_model(SPEC, ports, self.folders, now)
+
+    def look(self, now: datetime = NOW) -> monitor.MonitorResult:
+        return monitor.monitor_model(SPEC, self.ports(), self.folders, now)
 
 
 def test_a_window_like_the_reference_is_ok(tmp_path):
@@ -159,13 +170,21 @@ def test_a_window_like_the_reference_is_ok(tmp_path):
     assert seen.report.is_file()
 
 
-def test_drift_asks_for_a_retraining_once(tmp_path):
+def test_drift_alone_warns_and_asks_for_nothing(tmp_path):
     stage = Stage(tmp_path, rows(2, 1500, shift=2.0))
+    seen = stage.look()
+    assert seen.verdict.level is Level.WARN
+    assert seen.decision == Hold(why="the level is warn")
+    assert not stage.scheduler.events
+
+
+def test_harm_asks_for_a_retraining_once(tmp_path):
+    stage = Stage(tmp_path, rows(2, 1500, wrong=0.35))
     seen = stage.look()
     assert isinstance(seen.decision, Retrain)
     ((asset, extra),) = stage.scheduler.events
     assert asset == "perennial/test_failure_predictor/retrain"
-    assert (extra["reason"], extra["digest"]) == ("drift", DIGEST)
+    assert (extra["reason"], extra["digest"]) == ("accuracy", DIGEST)
     entry = next(row.entry for row in stage.kept.entries if row.entry.kind == Event.RETRAIN_REQUESTED)
     assert entry.payload == extra
     assert entry.payload["text"] == seen.decision.text
@@ -175,19 +194,14 @@ def test_drift_asks_for_a_retraining_once(tmp_path):
 
 
 def test_a_handful_of_requests_asks_for_no_second_retraining(tmp_path):
-    stage = Stage(tmp_path, rows(2, 1500, shift=2.0), labelled=False)
+    stage = Stage(tmp_path, rows(2, 1500, wrong=0.35))
     assert isinstance(stage.look().decision, Retrain)
     later = NOW + SPEC.retraining.cooldown * 2
-    stage.log += Log.of(rows(6, 5, shift=2.0), until=later)
+    stage.log += Log.of(rows(6, 5, wrong=0.35), until=later)
     seen = stage.look(later)
     assert seen.verdict.level is Level.RETRAIN
-    assert "a drift of this champion asked" in seen.decision.why
+    assert "the same alarm of this champion asked" in seen.decision.why
     assert len(stage.scheduler.events) == 1
-
-
-def test_a_loss_of_accuracy_asks_with_its_own_reason(tmp_path):
-    stage = Stage(tmp_path, rows(3, 1500, wrong=0.35))
-    assert stage.look().decision.reason is Reason.ACCURACY
 
 
 def test_without_labels_the_accuracy_is_not_judged(tmp_path):
@@ -251,7 +265,7 @@ def test_reports_do_not_pile_up(tmp_path):
 
 
 def test_an_event_that_cannot_be_raised_is_recorded_nowhere_and_raised_later(tmp_path):
-    stage = Stage(tmp_path, rows(2, 1500, shift=2.0))
+    stage = Stage(tmp_path, rows(2, 1500, wrong=0.35))
     stage.scheduler.down = True
     with pytest.raises(SchedulerUnavailable):
         stage.look()
@@ -262,7 +276,7 @@ def test_an_event_that_cannot_be_raised_is_recorded_nowhere_and_raised_later(tmp
 
 
 def test_killed_between_event_and_record_the_same_key_comes_again(tmp_path, monkeypatch):
-    stage = Stage(tmp_path, rows(2, 1500, shift=2.0))
+    stage = Stage(tmp_path, rows(2, 1500, wrong=0.35))
     monkeypatch.setattr(stage.kept, "append", lambda entry: (_ for _ in ()).throw(KeyboardInterrupt()))
     with pytest.raises(KeyboardInterrupt):
         stage.look()
@@ -274,7 +288,7 @@ def test_killed_between_event_and_record_the_same_key_comes_again(tmp_path, monk
 
 
 def test_a_tracker_that_is_down_is_told_and_changes_nothing(tmp_path):
-    stage = Stage(tmp_path, rows(2, 1500, shift=2.0))
+    stage = Stage(tmp_path, rows(2, 1500, wrong=0.35))
     stage.kept.down = True
     seen = stage.look()
     assert isinstance(seen.decision, Retrain)
@@ -296,7 +310,7 @@ def test_a_version_without_a_reference_is_an_error(tmp_path):
 
 
 def test_a_person_asks_and_starts_the_cooldown_of_the_monitor(tmp_path):
-    stage = Stage(tmp_path, rows(2, 1500, shift=2.0))
+    stage = Stage(tmp_path, rows(2, 1500, wrong=0.35))
     entry = request_retraining(SPEC.name, Reason.PERSON, " new rig ", "ada", stage.kept, stage.scheduler, NOW)
     assert (entry.actor, entry.payload["text"]) == ("ada", "new rig")
     assert "quiet until" in stage.look(NOW + timedelta(minutes=1)).decision.why
@@ -308,3 +322,82 @@ def test_a_request_needs_a_reason_in_words(tmp_path):
     with pytest.raises(UsageError):
         request_retraining(SPEC.name, Reason.PERSON, "  ", "ada", stage.kept, stage.scheduler, NOW)
     assert not stage.scheduler.events
+
+
+def test_a_retraining_that_brought_nothing_makes_the_next_wait_longer(tmp_path):
+    stage = Stage(tmp_path, rows(1, 1500))
+    stage.look()
+    request_retraining(SPEC.name, Reason.PERSON, "new rig", "ada", stage.kept, stage.scheduler, NOW)
+    for kind in (Event.RELEASE_OPENED, Event.RELEASE_REJECTED):
+        stage.kept.append(Entry(at=NOW, actor="gate", kind=kind, model=SPEC.name, release_id="r2"))
+    later = NOW + SPEC.retraining.cooldown * 1.5
+    stage.see(rows(3, 1500, wrong=0.35), until=later)
+    seen = stage.look(later)
+    assert "brought nothing" in seen.decision.why
+    much_later = NOW + SPEC.retraining.cooldown * 2.1
+    stage.see(rows(4, 1500, wrong=0.35), until=much_later)
+    assert isinstance(stage.look(much_later).decision, Retrain)
+
+
+def test_features_that_nobody_sends_ask_a_person_and_start_no_training(tmp_path):
+    window = rows(2, 1500, wrong=0.35)
+    window[SPEC.features.names[0]] = np.nan
+    stage = Stage(tmp_path, window)
+    seen = stage.look()
+    assert isinstance(seen.decision, Hold)
+    assert "would not help" in seen.decision.why
+    assert not stage.scheduler.events
+    stage.see(window, until=NOW + timedelta(hours=1))
+    assert "withheld at" in stage.look(NOW + timedelta(hours=1)).decision.why
+    assert stage.kept.kinds().count(Event.RETRAIN_WITHHELD) == 1
+    stage.see(rows(2, 1500, wrong=0.35), until=NOW + SPEC.retraining.cooldown)
+    assert isinstance(stage.look(NOW + SPEC.retraining.cooldown).decision, Retrain), "mended"
+
+
+def test_a_request_holds_what_the_back_test_says(tmp_path):
+    stage = Stage(tmp_path, rows(2, 1500, wrong=0.35))
+    stage.look()
+    ((_, extra),) = stage.scheduler.events
+    assert (extra["backtest"]["learnt"], extra["backtest"]["judged"]) == (1050, 450)
+    assert "gain" in extra["likely"]
+    assert extra["backtest"]["gain"]["measure"] == "accuracy"
+
+
+def test_enough_labels_ask_once_for_a_champion(tmp_path):
+    stage = Stage(tmp_path, rows(1, 1500))
+    assert "is not set" in request_for_labels(SPEC, stage.ports(), NOW).why
+    spec = SPEC.model_copy(update={"retraining": SPEC.retraining.model_copy(update={"enough_labels": 1501})})
+    assert "1500 labels" in request_for_labels(spec, stage.ports(), NOW).why
+    spec = SPEC.model_copy(update={"retraining": SPEC.retraining.model_copy(update={"enough_labels": 1500})})
+    assert request_for_labels(spec, stage.ports(), NOW).reason is Reason.LABELS
+    ((_, extra),) = stage.scheduler.events
+    assert (extra["reason"], extra["digest"]) == ("labels", DIGEST)
+    assert "asked at" in request_for_labels(spec, stage.ports(), NOW + timedelta(days=6)).why
+    assert len(stage.scheduler.events) == 1
+
+
+def test_the_cooldown_holds_labels_too_and_the_same_key_comes_again_after_a_kill(tmp_path, monkeypatch):
+    stage = Stage(tmp_path, rows(1, 1500))
+    spec = SPEC.model_copy(update={"retraining": SPEC.retraining.model_copy(update={"enough_labels": 1000})})
+    with monkeypatch.context() as killed:
+        killed.setattr(stage.kept, "append", lambda entry: (_ for _ in ()).throw(KeyboardInterrupt()))
+        with pytest.raises(KeyboardInterrupt):
+            request_for_labels(spec, stage.ports(), NOW)
+    request_for_labels(spec, stage.ports(), NOW)
+    assert len({extra["key"] for _, extra in stage.scheduler.events}) == 1
+    other = Stage(tmp_path / "other", rows(1, 1500))
+    request_retraining(SPEC.name, Reason.PERSON, "new rig", "ada", other.kept, other.scheduler, NOW)
+    assert "quiet until" in request_for_labels(spec, other.ports(), NOW + timedelta(minutes=1)).why
+
+
+def test_a_back_test_by_hand_starts_nothing(tmp_path):
+    stage = Stage(tmp_path, rows(1, 1500))
+    result = back_test_champion(SPEC, stage.ports(), NOW)
+    assert (result.version, result.learnt) == ("1.0.0", 1050)
+    assert stage.kept.kinds() == []
+    none = SPEC.retraining.model_copy(update={"prospects": ProspectsSpec(backtest_rows=0)})
+    with pytest.raises(DataError, match="no back-test"):
+        back_test_champion(SPEC.model_copy(update={"retraining": none}), stage.ports(), NOW)
+    stage.router = MemoryRouter()
+    with pytest.raises(DataError, match="traffic"):
+        back_test_champion(SPEC, stage.ports(), NOW)

@@ -11,15 +11,19 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from signed_in import sign_in
+from some_release import a_release
 
 from perennial import settings as environment
 from perennial.cli import main
+from perennial.commands.plant import deploy
 from perennial.core.events import Entry, Event
 from perennial.core.release.phase import Phase
 from perennial.core.release.rollback import Rollback
 from perennial.core.release.traffic import Target
 from perennial.core.training.registration import NO_CHAMPION
 from perennial.errors import ModelFileError
+from perennial.flows.release import reconcile as flow
+from perennial.settings import Settings
 from perennial.wiring import database, releasing
 from perennial.wiring.traffic import journal
 
@@ -271,3 +275,16 @@ def test_while_a_newer_one_hangs_in_its_gate_the_live_one_is_steered(stored, cap
     assert main(["release", "abort", MODEL, "--release", newest.release_id]) == 0
     assert f"abort of release {newest.release_id} of 1.2.0" in capsys.readouterr().out
     assert stored.passes(newest.release_id).phase is Phase.REJECTED
+
+
+def test_a_pass_that_brought_the_release_further_is_followed_by_the_next_at_once(monkeypatch, tmp_path):
+    """From approval to all traffic there are several phases, and none has to wait for the next look."""
+    now = datetime(2026, 1, 5, 8, tzinfo=UTC)
+    waiting = a_release(now, Phase.AWAITING_APPROVAL)
+    phases = (Phase.LOADING, Phase.LOADING, Phase.PROMOTING, Phase.SUCCEEDED)
+    passes = iter([waiting.model_copy(update={"phase": phase}) for phase in phases])
+    seen: list[object] = []
+    monkeypatch.setattr(flow, "reconcile", lambda *given: seen.append(step := next(passes)) or step)
+    monkeypatch.setattr(deploy.time, "sleep", seen.append)
+    assert deploy.walk(waiting, Settings(home=tmp_path), every=2.0).phase is Phase.SUCCEEDED
+    assert [getattr(each, "phase", each) for each in seen] == [phases[0], phases[1], 2.0, *phases[2:]]

@@ -128,7 +128,8 @@ def test_slowness_that_the_servers_do_not_log_pauses_the_release(world):
 
 
 def answer(world, digest: str, request: str, right: bool, shadow: bool = False) -> None:
-    """One logged prediction; its label comes at once, unless it was mirrored."""
+    """One logged prediction, a moment after the last; its label comes at once, unless it was mirrored."""
+    world.sleep(0.05)
     name = f"{request}-{digest[:6]}"
     world.predictions.rows.append(
         {

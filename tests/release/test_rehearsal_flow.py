@@ -37,6 +37,9 @@ class Labels:
     def labels(self, since: datetime | None = None) -> dict[str, dict[str, float]]:
         return {"ci": {f"p{i}": 1.0 for i in range(120)}}
 
+    def label_times(self, since: datetime | None = None) -> dict[str, float]:
+        return {f"p{i}": NOW.timestamp() for i in range(120)}
+
 
 def test_traffic_is_read_from_answered_requests():
     policy = catalog.spec(MODEL, Settings()).release.feedback
@@ -56,7 +59,7 @@ def test_labels_of_mirrored_requests_count_once():
     )
     log.frame["prediction_id"] = [f"p{i}" for i in range(len(log.frame))]
 
-    class Fifth:
+    class Fifth(Labels):
         def labels(self, since: datetime | None = None) -> dict[str, dict[str, float]]:
             return {"ci": {f"p{i}": 1.0 for i in range(200)}}
 

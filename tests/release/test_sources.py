@@ -22,18 +22,23 @@ def status(world):
 
 def answer(world, status, labels: dict[str, tuple[int, bool]]) -> None:
     """Log answers of both versions with labels: source -> number, whether it says that the candidate is right."""
-    for source, (count, right) in labels.items():
-        for name, digest in (("a", status.candidate.digest), ("b", status.champion.digest)):
-            ids = [f"{source}-{name}{number}" for number in range(count)]
-            world.predictions.rows += [
-                {
-                    "prediction_id": one, "request_id": one, "entity": "{}", "at": world.now, "digest": digest,
-                    "score": 1.0, "decision": 1, "task": "", "shadow": False,
-                }
-                for one in ids
-            ]  # fmt: skip
-            said = 1.0 if right or name == "b" else 0.0
-            world.store.feedback.put(dict.fromkeys(ids, said), world.now, source)
+    given = [
+        (number / count, f"{source}-{name}{number}", name, source, right, number % 2)
+        for source, (count, right) in labels.items()
+        for name in "ab"
+        for number in range(count)
+    ]
+    for _, request, name, source, right, said in sorted(given):
+        world.sleep(0.05)
+        digest = status.candidate.digest if name == "a" else status.champion.digest
+        world.predictions.rows.append(
+            {
+                "prediction_id": request, "request_id": request, "entity": "{}", "at": world.now,
+                "digest": digest, "score": float(said), "decision": said, "task": "", "shadow": False,
+            }
+        )  # fmt: skip
+        label = said if right or name == "b" else 1 - said
+        world.store.feedback.put({request: float(label)}, world.now, source)
 
 
 def accuracy(status):

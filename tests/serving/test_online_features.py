@@ -88,6 +88,15 @@ def test_a_store_that_is_gone_is_unavailable(published, tmp_path, online_module)
         online.values(SERVICE, [row("a")])
 
 
+def test_a_variable_in_a_comment_need_not_be_set(tmp_path, online_module, monkeypatch):
+    """That of the shipped file names PWD, which a process of a container does not have."""
+    monkeypatch.delenv("PWD", raising=False)
+    shipped = (HERE / "feature_repo" / "feature_store.yaml").read_text()
+    assert "$PWD" in shipped
+    (tmp_path / "feature_store.yaml").write_text(shipped)
+    assert online_module.read_config(tmp_path / "feature_store.yaml", tmp_path).project == "perennial"
+
+
 def test_a_configuration_that_is_none_is_a_settings_error(published, tmp_path, online_module):
     (tmp_path / "feature_store.yaml").write_text("project: ${PERENNIAL_NOT_SET_ANYWHERE}")
     with pytest.raises(SettingsError, match="PERENNIAL_NOT_SET_ANYWHERE"):

@@ -135,7 +135,14 @@ class SplitStack:
         return [answer["arm"] == "canary" for answer in self.ask(requests)]
 
     def _run(self, config: Path) -> None:
-        options = ["--disable-hot-restart", "--concurrency", "1", "--log-level", "warning"]
+        options = [
+            "--disable-hot-restart",
+            "--concurrency",
+            "1",
+            "--log-level",
+            "warning",
+            *EnvoyRouter.OPTIONS,
+        ]
         log = (self._folder / f"{config.name}.log").open("ab")
         self._processes.append(
             subprocess.Popen(

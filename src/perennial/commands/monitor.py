@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from perennial import settings as environment
+from perennial.commands.alerting.rules import rules
 from perennial.commands.output import JSON, now, print_json, print_text
+from perennial.commands.performance_report import report
 
 if TYPE_CHECKING:
     from perennial.core.spec import ModelSpec
@@ -18,6 +20,9 @@ if TYPE_CHECKING:
 @click.group()
 def monitor() -> None:
     """Compare windows of predictions with the champion's reference."""
+
+
+monitor.add_command(rules)
 
 
 @monitor.command()
@@ -42,6 +47,23 @@ def run(model: str, as_json: bool) -> None:
 
 
 @monitor.command()
+@JSON
+def budget(as_json: bool) -> None:
+    """Show the false alarms that each model may cost, and the alarms of the last 30 days."""
+    from perennial.flows.monitoring.budget import budget_lines
+    from perennial.wiring import database, monitoring
+
+    settings = environment.load()
+    lines = budget_lines(monitoring.alarm_budget(settings), database.store(settings).detectors, now())
+    if as_json:
+        print_json([line.model_dump(mode="json") for line in lines])
+        return
+    print_text(f"{settings.false_alarms_per_month:g} false alarms in 30 days over {len(lines)} models")
+    for line in lines:
+        print_text(f"  {line}")
+
+
+@monitor.command()
 def watch() -> None:
     """Monitor every model in a loop and export the metrics to Prometheus, until SIGTERM."""
     import functools
@@ -58,9 +80,10 @@ def watch() -> None:
     specs = catalog.specs(settings)
     gauges, experiments = monitoring.gauges()
     gauges.watch_releases(monitoring.attended([spec.name for spec in specs], settings))
+    gauges.watch_freshness(monitoring.freshness(specs, settings))
     gauges.serve(
         environment.LOOPBACK, settings.port_monitor, settings.internal_secret,
-        monitoring.metrics_server(settings),
+        monitoring.metrics_server(settings), monitoring.pages(settings),
     )  # fmt: skip
     # Connected at the first pass: a tool that is still unavailable fails that pass, not the process.
     ports = functools.cache(lambda: monitoring.pass_ports(settings))
@@ -79,6 +102,9 @@ def watch() -> None:
     flow(specs, run_pass, gauges, print_text, time.monotonic, wait)
 
 
+monitor.add_command(report)
+
+
 def _as_json(result: MonitorResult) -> dict[str, Any]:
     from perennial.core.monitoring.retraining import Retrain
 
@@ -95,6 +121,7 @@ def _as_json(result: MonitorResult) -> dict[str, Any]:
         "accuracy_drop_percent": verdict.drop_percent,
         "retrain": decision.reason.value if isinstance(decision, Retrain) else None,
         "hold": None if isinstance(decision, Retrain) else decision.why,
+        "harm": None if verdict.harm is None else verdict.harm.model_dump(mode="json"),
         "report": None if result.report is None else str(result.report),
         "problems": list(result.problems),
     }

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from perennial import settings as environment
+from perennial.commands.alerting.receive import receive
 from perennial.commands.output import JSON, now, print_json, print_table, print_text
 
 if TYPE_CHECKING:
@@ -18,7 +19,10 @@ TEST = "perennial notify test"
 
 @click.group()
 def notify() -> None:
-    """Send notices about releases through the channels of PERENNIAL_NOTIFY."""
+    """Send notices about releases and alerts through the channels of PERENNIAL_NOTIFY."""
+
+
+notify.add_command(receive)
 
 
 @notify.command()

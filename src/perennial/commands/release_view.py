@@ -77,6 +77,8 @@ def summary(
         "asked_by": list(status.asked_by),
         "evidence": _plain(status.evidence),
         "dependence": None if dependence is None else dependence.model_dump(mode="json"),
+        "user_buckets": {pool: len(buckets) for pool, buckets in sorted(status.users.items())},
+        "user_problems": list(status.users_problems),
         "errors_in_a_row": status.errors_in_a_row,
         "why": status.note,
         "started_at": status.started_at.isoformat(),
@@ -118,6 +120,8 @@ def show(
     if values["unattended"]:
         _add_row(facts, "unattended", walked.unattended)
     _add_row(facts, "last pass", f"{walked.at:%Y-%m-%d %H:%M:%S} UTC" if walked.at else "none yet")
+    for problem in values["user_problems"]:
+        _add_row(facts, "users", f"some answers may be missing: {problem}")
     _add_row(facts, "paused", "; ".join(values["paused"]) or "no")
     _add_row(
         facts, "risk", "; ".join((values["risk"], *status.gate.risk_reasons)) if status.gate else "not gated"

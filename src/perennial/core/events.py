@@ -51,6 +51,8 @@ class Event(StrEnum):
     MACHINE_BACK = "machine.back"
     MONITOR_LEVEL = "monitor.level"
     RETRAIN_REQUESTED = "retrain.requested"
+    RETRAIN_WITHHELD = "retrain.withheld"
+    """An alarm started no training, since one would not help; with the reasons. It asks a person."""
     RETRAIN_EFFECT = "retrain.effect"
     """How much better a new champion answers than the one before it, on the same requests; once per release."""
     DATA_RETRACTED = "data.retracted"
@@ -89,6 +91,9 @@ class Event(StrEnum):
     AIRFLOW_CHANGED = "airflow.changed"
     """An account wrote assets, pools, variables or connections of Airflow; at most an entry a minute, account and
     kind of thing."""
+    ALERT_FIRING = "alert.firing"
+    """A message of Alertmanager about alerts that fire. The system decides nothing by it."""
+    ALERT_RESOLVED = "alert.resolved"
     NOTICE_UNDELIVERED = "notify.undelivered"
 
 
@@ -98,6 +103,7 @@ class SystemActor(StrEnum):
     ACCOUNTS = "accounts"
     """Brings MLflow's accounts in line with the accounts file, and revokes tokens of accounts that were changed."""
     AIRFLOW = "airflow"
+    ALERTMANAGER = "alertmanager"
     FAILOVER_WATCH = "guard"
     GATE = "gate"
     MACHINE = "machine"

@@ -9,7 +9,8 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, Field, TypeAdapter
 
 from perennial.core.frozen import Frozen
-from perennial.core.release.traffic import Counters, Readiness
+from perennial.core.release.counted.user_buckets import HERE, MOST_BUCKETS, LogPosition, UserBuckets, together
+from perennial.core.release.traffic import Counters, PoolName, Readiness
 from perennial.errors import PerennialError, ToolError
 from perennial.every_error import all_errors
 
@@ -87,6 +88,7 @@ class CallName(StrEnum):
     """Question to the agent of a machine: a method of its own router, pool or probe."""
 
     COUNTERS = "counters"
+    USERS = "users"
     HEALTHY = "healthy"
     BACKUPS = "backups"
     DIFFERENCES = "differences"
@@ -108,6 +110,10 @@ class Call(Frozen):
     digest: str = ""
     body: dict[str, Any] = Field({})
     requests: int = Field(0, ge=0)
+    split: str | None = Field(None, exclude_if=lambda split: split is None)
+    after: dict[str, LogPosition] = Field(
+        {}, exclude_if=lambda after: not after, description="machine -> place in the log of its router"
+    )
 
 
 class Answer(Frozen):
@@ -117,6 +123,8 @@ class Answer(Frozen):
     refusal: Refusal | None = None
 
 
+MOST_BOUNDS = 1000
+"""Most bounds of latencies of a machine."""
 MOST = 2**53
 """Largest count of a machine: larger ones are made up, and would not fit a floating point number exactly."""
 
@@ -125,15 +133,34 @@ def _possible(counters: Counters) -> Counters:
     """Refuse counts of a machine that no router has."""
     counts = (counters.requests, counters.errors, counters.refused, counters.excused, counters.lost)
     buckets = [count for _, count in counters.buckets]
-    if counters.parts or max(*counts, *buckets) > MOST or min(buckets, default=0) < 0:
+    if (
+        len(buckets) > MOST_BOUNDS
+        or counters.parts
+        or max(*counts, *buckets) > MOST
+        or min(buckets, default=0) < 0
+    ):
         raise ValueError("these are no counts of a router")
     return counters
 
 
 MachineCounters = Annotated[Counters, AfterValidator(_possible)]
 
+
+def _possible_users(users: UserBuckets) -> UserBuckets:
+    """Refuse what no router has: other pools, more buckets, counts that are made up."""
+    known = {str(number) for number in range(MOST_BUCKETS)}
+    pools = {str(pool) for pool in PoolName}
+    for pool, buckets in users.counts.items():
+        if pool not in pools or not buckets.keys() <= known:
+            raise ValueError("these are no buckets of a router")
+        for counters in buckets.values():
+            _possible(counters)
+    return users
+
+
 VALUES: Mapping[CallName, TypeAdapter[Any]] = {
     CallName.COUNTERS: TypeAdapter(dict[str, MachineCounters]),
+    CallName.USERS: TypeAdapter(Annotated[UserBuckets, AfterValidator(_possible_users)]),
     CallName.HEALTHY: TypeAdapter(dict[str, int]),
     CallName.BACKUPS: TypeAdapter(dict[str, int]),
     CallName.DIFFERENCES: TypeAdapter(tuple[str, ...]),
@@ -191,3 +218,24 @@ def joined(
     total = summed((dict.fromkeys(pools, Counters()), *by_machine.values()))
     parts = {pool: {name: by_machine[name].get(pool, Counters()) for name in sorted(apart)} for pool in total}
     return {pool: counted.model_copy(update={"parts": parts[pool]}) for pool, counted in total.items()}
+
+
+def joined_users(by_machine: Mapping[str, UserBuckets], after: Mapping[str, LogPosition]) -> UserBuckets:
+    """Return the sums over the machines, with the part of each: a bucket has the same users on all of them.
+
+    Args:
+        after: place of the last look by machine; that of a machine that does not answer stays.
+    """
+    counts: dict[str, dict[str, Counters]] = {}
+    for name, users in by_machine.items():
+        apart = {
+            pool: {
+                bucket: counters.model_copy(update={"parts": {name: counters}})
+                for bucket, counters in buckets.items()
+            }
+            for pool, buckets in users.counts.items()
+        }
+        counts = together(counts, apart)
+    read = {name: users.read[HERE] for name, users in by_machine.items() if HERE in users.read}
+    problems = tuple(f"{name}: {text}" for name, users in by_machine.items() for text in users.problems)
+    return UserBuckets(counts=counts, after=dict(after), read={**after, **read}, problems=problems)

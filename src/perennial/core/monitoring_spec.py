@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Annotated, Self
 
-from pydantic import AfterValidator, Field, PositiveInt, model_validator
+from pydantic import AfterValidator, Field, NonNegativeInt, PositiveInt, model_validator
 
 from perennial.core.frozen import Frozen, Share
 
@@ -29,6 +29,15 @@ class ShareLevels(Frozen):
 
     watch: Share
     warn: Share
+
+
+class BusinessSpec(Frozen):
+    """Metric of the business: a query over the answers of a period."""
+
+    sql: Annotated[str, Field(min_length=1)] = Field(
+        description="DuckDB query over the table `answers` of a period; gives a row with a number"
+    )
+    unit: str
 
 
 class MonitoringSpec(Frozen):
@@ -59,6 +68,11 @@ class MonitoringSpec(Frozen):
         gt=timedelta(0),
         description="longest time until the label of a prediction comes; null: not known",
         exclude_if=lambda delay: delay is None,  # the digest of specs without the key stays
+    )
+    business: dict[str, BusinessSpec] = Field(
+        default_factory=dict,
+        description="metrics of the performance report by name",
+        exclude_if=lambda business: not business,  # the digest of specs without the key stays
     )
 
 
@@ -103,6 +117,31 @@ class EffectSpec(Frozen):
     )
 
 
+class ReluctanceSpec(Frozen):
+    """Growth of the cooldown with each retraining in a row that brought nothing."""
+
+    factor: Annotated[float, Field(ge=1, le=10)] = Field(2.0, description="1: the cooldown stays")
+    longest: timedelta = Field(timedelta(days=30), description="bound of the grown cooldown")
+
+
+class ProspectsSpec(Frozen):
+    """What must be so for an alarm to start a training; else it asks a person."""
+
+    newly_missing: Annotated[float, Field(gt=0, le=1)] = Field(
+        0.5,
+        description="growth of a feature's share of missing values from which it counts as broken upstream",
+    )
+    fewest_labels: NonNegativeInt = Field(
+        0, description="labels needed since the champion's training; 0: none"
+    )
+    backtest_rows: NonNegativeInt = Field(
+        3000, description="newest labelled answers of the back-test; 0: no back-test"
+    )
+    least_gain: float | None = Field(
+        None, description="gain that the back-test must not exclude; null: it only informs"
+    )
+
+
 class RetrainingSpec(Frozen):
     """Schedule and limits of retraining."""
 
@@ -120,4 +159,19 @@ class RetrainingSpec(Frozen):
         EffectSpec(),
         exclude_if=lambda effect: effect == EffectSpec(),
         description="how the effect of a release is measured",
+    )
+    reluctance: ReluctanceSpec = Field(
+        ReluctanceSpec(),
+        exclude_if=lambda reluctance: reluctance == ReluctanceSpec(),
+        description="how retrainings that brought nothing make the next one wait longer",
+    )
+    prospects: ProspectsSpec = Field(
+        ProspectsSpec(),
+        exclude_if=lambda prospects: prospects == ProspectsSpec(),
+        description="when a retraining would not help",
+    )
+    enough_labels: PositiveInt | None = Field(
+        None,
+        exclude_if=lambda enough: enough is None,
+        description="labels since the champion's training that start a retraining; null: labels alone start none",
     )

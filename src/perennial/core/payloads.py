@@ -85,6 +85,7 @@ class RetrainRequest(Payload):
     key: str | None = None
     window: str | None = Field(None, description="key of the window of predictions that alarmed")
     moved: tuple[str, ...] = Field((), description="features that moved far enough for an alarm")
+    likely: str = Field("", description="gain that the back-test says is likely, in words")
 
 
 class FailoverFact(Payload):

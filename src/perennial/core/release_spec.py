@@ -109,6 +109,12 @@ class FeedbackSpec(Frozen):
     source_share: Annotated[float, Field(gt=0, lt=1)] = Field(
         0.5, description="any other source counts for at most this share of the labels"
     )
+    group: Annotated[str, Field(min_length=1)] | None = Field(
+        None,
+        description="request value, key of the entity or feature whose requests are right or wrong together, such as "
+        "a CI cycle; null: only users and slices of time are told apart",
+        exclude_if=lambda group: group is None,  # the digest of specs without the key stays
+    )
 
 
 class ReleaseSpec(Frozen):

@@ -15,6 +15,7 @@ from perennial.core.feature_spec import FeatureSpec
 from perennial.core.frozen import Frozen
 from perennial.core.gate_spec import GateSpec
 from perennial.core.input_spec import by_name
+from perennial.core.monitoring.slo_spec import SloSpec
 from perennial.core.monitoring_spec import MonitoringSpec, RetrainingSpec
 from perennial.core.release_spec import ApprovalSpec, ReleaseSpec
 from perennial.core.serving_spec import ServingSpec
@@ -158,6 +159,10 @@ class ModelSpec(Frozen):
     serving: ServingSpec = Field(
         default_factory=ServingSpec,
         exclude_if=lambda serving: serving == ServingSpec(),  # the digest of specs without the key stays
+    )
+    slo: SloSpec = Field(
+        default_factory=SloSpec,
+        exclude_if=lambda slo: slo == SloSpec(),  # the digest of specs without the key stays
     )
 
     @model_validator(mode="after")

@@ -5,11 +5,13 @@ from __future__ import annotations
 import httpx
 
 from perennial import account_file
+from perennial.core.certificates.roles import ProcessRole
 from perennial.core.governance.identity import Role
 from perennial.core.release.approval import TAG
 from perennial.core.version import VersionRef
 from perennial.errors import SettingsError, TrackerRefused
 from perennial.settings import Settings
+from perennial.wiring.certificates import page_verify
 
 
 def approve(settings: Settings, ref: VersionRef) -> str:
@@ -28,7 +30,7 @@ def approve(settings: Settings, ref: VersionRef) -> str:
         json={"name": ref.model, "version": ref.key, "key": TAG, "value": f"approved {ref.digest}"},
         auth=(name, accounts[name].password),
         timeout=60,
-        verify=settings.verify,
+        verify=page_verify(settings, ProcessRole.MLFLOW),
     )
     if answer.status_code != 200:
         raise TrackerRefused(f"MLflow answers {answer.status_code} to {name}", hint=answer.text[:300])

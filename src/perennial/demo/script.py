@@ -20,6 +20,9 @@ MODEL = "test_failure_predictor"
 WINDOW = 500
 """Labelled predictions per point of the picture: many, because CI cycles differ much from each other."""
 
+PATIENCE = 30.0
+"""Seconds: in real cycles harm is seldom proven within a demo."""
+
 
 def run(settings: Settings, rate: float, say: stage.Say, by_person: bool = False) -> DemoResult:
     """Run the whole demo from fresh state to the report; the arguments are those of `stage.play`."""
@@ -46,6 +49,7 @@ def run(settings: Settings, rate: float, say: stage.Say, by_person: bool = False
             shifted_from=scenario.shifted_from,
             shift="the failures shift",
             window=WINDOW,
+            patience=PATIENCE,
             problem=lambda: arrivals.error,
         )
 

@@ -46,6 +46,7 @@ def run(settings: Settings, rate: float, say: stage.Say) -> DemoResult:
         shifted_from=SHIFTED_FROM,
         shift="from here on the clinic calls coarse tumours malignant too",
         window=WINDOW,
+        patience=120.0,  # the new diagnoses are harm, and labels prove it
     )
     return stage.play(settings, rate, say, lambda: plan)
 

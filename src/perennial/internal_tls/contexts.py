@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from perennial.errors import SettingsError
+from perennial.internal_tls import peers
 from perennial.internal_tls.identity import HINT, Identity, PublicPair, Stamp
 
 LOG = logging.getLogger(__name__)
@@ -86,20 +87,40 @@ def client_context(identity: Identity) -> LiveContext:
     return LiveContext(identity, _client, ssl.PROTOCOL_TLS_CLIENT)
 
 
-def pages_context(identity: Identity, trusted: Path | None) -> LiveContext:
+def pages_context(
+    identity: Identity, trusted: Path | None, servers: frozenset[str] | None = None
+) -> LiveContext:
     """Return the context of a client of the pages, and of Envoy's public address.
 
     Args:
         trusted: certificates to trust besides those of the plant; None: those of the system.
+        servers: names of the role that has to answer, of which one is in its certificate; None: any.
     """
 
     def build(files: Identity) -> ssl.SSLContext:
         context = ssl.create_default_context(cafile=trusted)
         context.load_verify_locations(files.trusted)
         context.load_cert_chain(files.chain, files.key)
-        return context
+        return context if servers is None else _of_servers(context, servers)
 
     return LiveContext(identity, build, ssl.PROTOCOL_TLS_CLIENT)
+
+
+def _of_servers(context: ssl.SSLContext, servers: frozenset[str]) -> ssl.SSLContext:
+    """Return the context, whose handshakes fail with a server that has none of the names."""
+
+    class Socket(ssl.SSLSocket):
+        def do_handshake(self, block: bool = False) -> None:
+            super().do_handshake(block)
+            peers.check(self, servers)
+
+    class Object(ssl.SSLObject):
+        def do_handshake(self) -> None:
+            super().do_handshake()
+            peers.check(self, servers)
+
+    context.sslsocket_class, context.sslobject_class = Socket, Object
+    return context
 
 
 def files_context(chain: Path, key: Path) -> LiveContext:

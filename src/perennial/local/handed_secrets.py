@@ -30,6 +30,7 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "machines": ("database_url",),
     "monitor": ("database_url", "airflow_password", "encryption_keys"),
     "notifier": ("database_url", "notify"),
+    "alerts": ("database_url", "alerts_secret"),
     "airflow-api-server": ("database_url", "oidc_client_secret"),  # records refused sign-ins
     "airflow-triggerer": ("database_url", "encryption_keys"),
     # Tasks train, publish features, register versions, gate and release.

@@ -119,6 +119,14 @@ def table(settings: Settings) -> list[Process]:
     if settings.notify_addresses:
         command = (python, "-m", "perennial", "notify", "watch")
         processes.append(Process("notifier", command, always_ready, "notifier: mail, chat, webhooks"))
+    if settings.port_alerts is not None:
+        command = (python, "-m", "perennial", "notify", "receive")
+        address = f"http://{LOOPBACK}:{settings.port_alerts}"
+        processes.append(
+            Process(
+                "alerts", command, status_200(f"{address}/livez"), f"alerts of Alertmanager: {address}/alerts"
+            )
+        )
     processes = [process for process in processes if handed_secrets.runs_here(settings, process.name)]
     processes += _of_machines(settings)
     if settings.internal_tls is not None and authority(settings).here:

@@ -138,6 +138,11 @@ def check(settings: Settings) -> None:
     names = [owner.name for owner in owners]
     if len({owner.uid for owner in owners}) != len(owners):
         raise SettingsError(f"{VARIABLE}: two of the accounts {', '.join(names)} are the same", hint=HINT)
+    if settings.prune_daily:
+        raise SettingsError(
+            f"PERENNIAL_PRUNE_DAILY with {VARIABLE}: Airflow's tasks may not delete the files of other accounts",
+            hint="unset it, and have root's cron give `perennial prune`",
+        )
     if settings.database.startswith(SQLITE):
         raise SettingsError(
             f"{VARIABLE} needs a database server: two accounts cannot write the same SQLite file",

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 class Desk(Protocol):
     """The control plane as the agent of a machine sees it (SQL)."""
 
+    machine: str
+    """Name of the machine."""
+
     def report(self, report: MachineReport) -> None:
         """Store a report; the machine counts as live for another lease."""
 

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from perennial.core.governance.notices import Notice
     from perennial.core.monitoring.drift import ColumnDrift
+    from perennial.core.monitoring.harm_detector import DetectorState
     from perennial.core.spec import ModelSpec
 
 
@@ -21,6 +22,20 @@ class DriftReporter(Protocol):
         self, spec: ModelSpec, reference: pd.DataFrame, window: pd.DataFrame, html: Path | None
     ) -> list[ColumnDrift]:
         """Return the PSI of each watched column and of `score`; write an HTML report if `html` is given."""
+
+
+class DetectorStore(Protocol):
+    """State of the detector of each model's champion (SQL)."""
+
+    def load(self, model: str) -> tuple[int, DetectorState] | None:
+        """Return the stored state with its revision."""
+
+    def save(self, model: str, state: DetectorState, expected: int | None) -> bool:
+        """Store a state in place of that with the revision `expected`, None: of no state.
+
+        Returns:
+            False, and changes nothing, where another process was first.
+        """
 
 
 class Scheduler(Protocol):

@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from perennial.core.release.counted.user_buckets import LogPosition, UserBuckets
 from perennial.core.release.traffic import AnyRoute, Counters, Expected, Readiness, Route
 from perennial.core.serving_spec import Load
 from perennial.core.version import VersionRef
@@ -90,6 +91,17 @@ class Router(Protocol):
     def counters(self, model: str) -> Mapping[str, Counters]:
         """Return pool name -> counters; under `backup` the answers in place of the champion."""
 
+    def answers_of_users(self, split: str | None, after: Mapping[str, LogPosition]) -> UserBuckets:
+        """Return what the users of a split were answered since the last look, by bucket.
+
+        Args:
+            split: `Route.split`; None: only the places are read.
+            after: `UserBuckets.read` of the last look; a machine without a place begins now.
+        """
+
+    def keep_log_small(self) -> None:
+        """Bound the size of the log of users; raises RouterUnavailable."""
+
     def healthy(self, model: str) -> Mapping[str, int]:
         """Return pool name -> number of healthy servers."""
 
@@ -122,6 +134,12 @@ class FeedbackStore(Protocol):
 
     def labels(self, since: datetime | None = None) -> BySource:
         """Return source -> prediction id -> label, received at or after `since`."""
+
+    def label_times(self, since: datetime | None = None) -> Mapping[str, float]:
+        """Return prediction id -> Unix time at which its first label was received, at or after `since`.
+
+        A label that its source changed counts as received with the change.
+        """
 
     def put_rewards(self, rewards: Mapping[str, float], received: datetime, source: str) -> int:
         """Store rewards as `put` stores labels."""

@@ -212,7 +212,9 @@ def read_config(
     except OSError as error:
         raise FeaturesUnavailable(f"{path} cannot be read: {error}", hint="publish features first") from error
     try:
-        text = string.Template(template).substitute({**os.environ, FOLDER_VARIABLE: str(folder)})
+        # A variable in a comment is nobody's: a process in a container has no PWD.
+        lines = [line for line in template.splitlines() if not line.lstrip().startswith("#")]
+        text = string.Template("\n".join(lines)).substitute({**os.environ, FOLDER_VARIABLE: str(folder)})
         content = yaml.safe_load(text)
         if online_store is not None:
             content["online_store"] = _redis(online_store, timeout_seconds)

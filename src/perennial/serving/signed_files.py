@@ -10,7 +10,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import stat
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from perennial.core.frozen import canonical
 from perennial.errors import NotSigned, SettingsError
+from perennial.files import read_plain
 
 if TYPE_CHECKING:
     from perennial.ports import Signer
@@ -200,9 +200,9 @@ def write_contents(folder: Path, contents: Mapping[str, bytes]) -> None:
 def _read_envelope(folder: Path, model: str) -> tuple[bytes, _Envelope, bytes]:
     path = folder / SIGNED_FILES
     try:
-        if path.is_symlink() or path.stat().st_size > MAX_ENVELOPE:
+        raw, size = read_plain(path, MAX_ENVELOPE)
+        if size > MAX_ENVELOPE:
             raise ValueError("no plain file of a plausible size")
-        raw = path.read_bytes()
         envelope = _Envelope.model_validate_json(raw)
         return raw, envelope, base64.b64decode(envelope.payload, validate=True)
     except FileNotFoundError as error:
@@ -265,16 +265,12 @@ def _contents(
         expected = wanted[name]
         size = statement.predicate.sizes[name]
         try:
-            status = (folder / name).lstat()
-            if not stat.S_ISREG(status.st_mode):
-                raise _refused(model, folder, f"{name} is no plain file")
-            with (folder / name).open("rb") as file:
-                contents[name] = file.read(size + 1)
+            contents[name], there = read_plain(folder / name, size + 1)
         except OSError as error:
             raise _refused(model, folder, f"{name} cannot be read: {error.strerror}") from error
         actual = hashlib.sha256(contents[name]).hexdigest()
         if actual != expected:
-            more = "" if len(contents[name]) == size == status.st_size else f" and {status.st_size} bytes"
+            more = "" if len(contents[name]) == size == there else f" and {there} bytes"
             raise _refused(
                 model,
                 folder,

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 
+from perennial.core.certificates.roles import ProcessRole, identity
 from perennial.core.governance.identity import Role
 from perennial.encryption.server_side import upload_arguments
 from perennial.settings import Settings
+from perennial.wiring.certificates import asks_inside
 
 UPLOADS = "MLFLOW_S3_UPLOAD_EXTRA_ARGS"
 CERTIFICATES = "MLFLOW_TRACKING_SERVER_CERT_PATH"
@@ -22,8 +24,7 @@ def mlflow_certificates(settings: Settings, role: str) -> dict[str, str]:
     Args:
         role: whose certificate the process has.
     """
-    ours = settings.tracking_url is None or settings.tracking_url.rstrip("/") == settings.pages_mlflow
-    if settings.internal_tls is not None and ours and not settings.tls_pages:
+    if settings.internal_tls is not None and asks_inside(settings, ProcessRole.MLFLOW):
         files = settings.identity_of(role)
         return {CERTIFICATES: str(files.trusted), OWN_CERTIFICATE: str(files.combined)}
     trusted = settings.trusted_certificates
@@ -47,6 +48,10 @@ def sign_in(settings: Settings, role: Role) -> None:
     os.environ.update(mlflow_uploads(settings))
     if not settings.tracking.startswith("http"):
         return
+    if settings.internal_tls is not None and asks_inside(settings, ProcessRole.MLFLOW):
+        from perennial.adapters.mlflow import server_role
+
+        server_role.require(settings.pages_mlflow, frozenset({identity(ProcessRole.MLFLOW)}))
     for name, path in mlflow_certificates(settings, settings.internal_role).items():
         os.environ.setdefault(name, path)
     if os.environ.get("MLFLOW_TRACKING_TOKEN"):

@@ -12,11 +12,13 @@ from perennial.errors import SettingsError
 from perennial.settings import LOOPBACK, Settings
 
 if TYPE_CHECKING:
+    import ssl
+
     from perennial.adapters.internal_ca.authority import InternalAuthority, OwnerOf
     from perennial.adapters.internal_ca.signing import Names
     from perennial.internal_tls.caller import Caller
 
-__all__ = ["SETTLE", "authority", "caller", "wanted"]
+__all__ = ["SETTLE", "asks_inside", "authority", "caller", "page_verify", "wanted"]
 
 HERE = (LOOPBACK, "::1", "localhost")
 
@@ -90,3 +92,22 @@ def caller(settings: Settings, role: ProcessRole) -> Caller | None:
     from perennial.internal_tls.contexts import client_context
 
     return Caller(client_context(identity), frozenset({roles.identity(role)}))
+
+
+def asks_inside(settings: Settings, page: ProcessRole) -> bool:
+    """Return whether the pages of a role are those of this plant, and have no public certificate."""
+    elsewhere = {
+        ProcessRole.MLFLOW: settings.mlflow_url != settings.pages_mlflow,
+        ProcessRole.AIRFLOW: settings.airflow_server is not None,
+    }
+    return not (settings.tls_pages or elsewhere[page])
+
+
+def page_verify(settings: Settings, page: ProcessRole) -> ssl.SSLContext | bool:
+    """Return what httpx verifies the pages of MLflow or Airflow with: inside the plant by their role, too."""
+    inside = settings.internal_identity
+    if inside is None or not asks_inside(settings, page):
+        return settings.verify
+    from perennial.internal_tls.contexts import pages_context
+
+    return pages_context(inside, settings.trusted_certificates, frozenset({roles.identity(page)}))

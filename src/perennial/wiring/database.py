@@ -19,7 +19,7 @@ SQLITE = "sqlite:///"
 
 
 def store(settings: Settings | None = None) -> SqlStore:
-    """Return the ports `releases`, `intents`, `ledger`, `feedback` and `deliveries`, which share transactions."""
+    """Return the ports of `SqlStore`, which share transactions."""
     from perennial.adapters.sql.store import SqlStore
 
     settings = settings or load()

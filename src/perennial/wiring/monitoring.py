@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from perennial.core.certificates.roles import ProcessRole, callers
+from perennial.core.release.traffic import PoolName
+from perennial.installation import LOOPBACK
 from perennial.settings import Settings
+from perennial.wiring.certificates import page_verify
+from perennial.wiring.machines import CONTROL
+from perennial.wiring.notifying import ALERTS_PATH, ALERTS_PORT
 
 if TYPE_CHECKING:
     from perennial import ports
     from perennial.adapters.prometheus.experiment_metrics import ExperimentMetrics
     from perennial.adapters.prometheus.metrics_server import ThreadingServer
     from perennial.adapters.prometheus.monitor_metrics import MonitorMetrics
+    from perennial.adapters.prometheus.pages import Page
+    from perennial.core.monitoring.alarm_budget import AlarmBudget
     from perennial.core.spec import ModelSpec
+    from perennial.core.tasks import Task
     from perennial.flows.experiment.analyse import ExperimentPorts
     from perennial.flows.monitoring.effect import EffectPorts
     from perennial.flows.monitoring.watch import PassPorts
@@ -27,7 +35,7 @@ def pass_ports(settings: Settings) -> PassPorts:
     from perennial.adapters.evidently_drift import EvidentlyDrift
     from perennial.flows.monitoring.monitor import MonitorFolders, MonitorPorts
     from perennial.flows.monitoring.watch import PassPorts
-    from perennial.wiring import traffic, training, versions
+    from perennial.wiring import database, traffic, training, versions
 
     experiment = experiment_ports(settings)
     monitor = MonitorPorts(
@@ -39,9 +47,29 @@ def pass_ports(settings: Settings) -> PassPorts:
         ledger=experiment.ledger,
         drift=EvidentlyDrift(),
         scheduler=scheduler(settings),
+        detectors=database.store(settings).detectors,
+        budget=alarm_budget(settings),
+        references=cheap_models,
     )
     references = settings.state / "monitor" / "references"
     return PassPorts(monitor, experiment, MonitorFolders(references, settings.reports))
+
+
+def alarm_budget(settings: Settings) -> AlarmBudget:
+    """Return the plant's budget of false alarms over all models."""
+    from perennial import catalog
+    from perennial.core.monitoring.alarm_budget import AlarmBudget
+
+    return AlarmBudget(
+        alarms_a_month=settings.false_alarms_per_month, models=tuple(sorted(catalog.names(settings)))
+    )
+
+
+def cheap_models(task: Task) -> Mapping[str, ports.Reference]:
+    """Return the models of the back-test by name; scikit-learn is loaded at the first alarm only."""
+    from perennial.adapters.reference_models import references
+
+    return references(task)
 
 
 def attended(
@@ -78,18 +106,18 @@ def effect_ports(spec: ModelSpec, settings: Settings) -> EffectPorts:
     """Return the ports of the measurement of what a release has brought."""
     from perennial.core.governance.identity import Role
     from perennial.flows.monitoring.effect import EffectPorts
-    from perennial.wiring import database, releasing, versions
+    from perennial.wiring import database, evaluating, releasing, training, versions
 
-    store, replay = database.store(settings), releasing.replay_ports(spec, settings)
+    store = database.store(settings)
     return EffectPorts(
         releases=store.releases,
         ledger=store.ledger,
-        predictions=replay.predictions,
+        predictions=releasing.prediction_log(settings),
         feedback=store.feedback,
         registry=versions.registry(settings, Role.RELEASE),
         labels=versions.labels(settings, Role.RELEASE),
-        scorer=replay.scorer,
-        offline=replay.offline,
+        scorer=training.scorer(),
+        offline=evaluating.offline_source(spec, settings),
     )
 
 
@@ -114,11 +142,74 @@ def gauges() -> tuple[MonitorMetrics, ExperimentMetrics]:
     return monitor, ExperimentMetrics(monitor.registry)
 
 
+def freshness(specs: Sequence[ModelSpec], settings: Settings) -> Callable[[], dict[str, datetime]]:
+    """Return what tells the time of the newest stored feature value by model."""
+    from perennial.adapters.feast.freshness import by_model
+
+    return lambda: by_model(settings.feast_dir, specs)
+
+
+def pages(settings: Settings) -> dict[str, Page]:
+    """Return the further pages of the monitor: Envoy of this machine, if it runs here, and MLflow and Airflow."""
+    from perennial.adapters.alerting.scraping import ENVOY_PATH, PARTS_PATH
+    from perennial.adapters.envoy.admin import EnvoyAdmin
+    from perennial.adapters.envoy.measurements import EXPORTED
+    from perennial.adapters.prometheus.pages import PartHealth, server
+
+    parts = PartHealth(
+        mlflow=server(settings.mlflow_url, page_verify(settings, ProcessRole.MLFLOW)),
+        airflow=server(settings.airflow_url, page_verify(settings, ProcessRole.AIRFLOW)),
+    )
+    if settings.plane == CONTROL:
+        return {PARTS_PATH: parts.page}
+    envoy = EnvoyAdmin(settings.envoy_admin)
+    return {PARTS_PATH: parts.page, ENVOY_PATH: lambda: envoy.exposition(EXPORTED)}
+
+
+def alert_files(
+    settings: Settings, secrets: Path | None, guide: str, prometheus: str, alertmanager: str
+) -> dict[str, str]:
+    """Return the text of each generated file of alerting by its path.
+
+    Args:
+        secrets: folder of the files `internal` and `alerts`; None: where the containers see them.
+        guide: address of the guide.
+
+    Raises:
+        SpecError: a spec is wrong; a model without alerts would go unnoticed.
+    """
+    from perennial import catalog
+    from perennial.adapters.alerting.generated import Plan, files
+    from perennial.adapters.alerting.scraping import Addresses, SecretFiles
+
+    specs, wrong = catalog.read_all(settings)
+    for error in wrong.values():
+        raise error
+    certificates = settings.internal_tls
+    addresses = Addresses(
+        monitor=f"{LOOPBACK}:{settings.port_monitor}",
+        servers={pool: tuple(f"{LOOPBACK}:{port}" for port in settings.ports(pool)) for pool in PoolName},
+        prometheus=prometheus,
+        alertmanager=alertmanager,
+        receiver=f"http://{LOOPBACK}:{settings.port_alerts or ALERTS_PORT}{ALERTS_PATH}",
+        certificates=None if certificates is None else str(certificates / ProcessRole.PROMETHEUS),
+    )
+    seen = (
+        SecretFiles("/state/perennial/secrets/internal", "/run/secrets/alerts_secret")
+        if secrets is None
+        else SecretFiles(str(secrets.absolute() / "internal"), str(secrets.absolute() / "alerts"))
+    )
+    return files(Plan(specs, addresses, seen, guide))
+
+
 def scheduler(settings: Settings) -> ports.Scheduler:
     from perennial.adapters.airflow_trigger import AirflowTrigger
 
     return AirflowTrigger(
-        settings.airflow_url, settings.airflow_user, airflow_password(settings), settings.verify
+        settings.airflow_url,
+        settings.airflow_user,
+        airflow_password(settings),
+        page_verify(settings, ProcessRole.AIRFLOW),
     )
 
 

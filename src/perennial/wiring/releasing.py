@@ -15,6 +15,7 @@ from perennial.core.spec import ModelSpec
 from perennial.errors import SettingsError, SpecError, TrackerUnavailable, UnknownModel
 from perennial.settings import Settings, load
 from perennial.wiring.database import store
+from perennial.wiring.evaluating import afresh, offline_source
 from perennial.wiring.here import trusted
 from perennial.wiring.on_first_use import OnFirstUse
 from perennial.wiring.traffic import journal, pool, router
@@ -165,12 +166,13 @@ def _release_ports(settings: Settings) -> ReleasePorts:
     database = store(settings)
     # MLflow takes seconds to import, and many passes of a release do not need it.
     versions: Any = OnFirstUse(lambda: _registry(settings))
+    predictions = prediction_log(settings)
     return ReleasePorts(
         releases=database.releases,
         intents=database.intents,
         ledger=database.ledger,
         feedback=database.feedback,
-        predictions=prediction_log(settings),
+        predictions=predictions,
         pool=pool(settings),
         router=router(settings),
         journal=journal(settings),
@@ -180,6 +182,9 @@ def _release_ports(settings: Settings) -> ReleasePorts:
         trusted=trusted(settings),
         checks=checks,
         terms=lambda spec, record: terms(spec, record, settings),
+        afresh=lambda spec, candidate, champion: afresh(
+            spec, candidate, champion, versions, predictions, settings
+        ),
         spec_digest=lambda model: spec_digest(model, settings),
         published=lambda service: published(settings.feast_dir, service),
     )
@@ -258,19 +263,14 @@ def _load_policy(model: str, settings: Settings, changed: tuple[int, ...]) -> Lo
 
 def replay_ports(spec: ModelSpec, settings: Settings | None = None) -> ReplayPorts:
     """Return the ports of a replay of logged requests."""
-    from perennial.flows.evaluation.offline_features import OfflineSource
     from perennial.flows.evaluation.replay import ReplayPorts
-    from perennial.wiring import training, versions
+    from perennial.wiring import versions
 
     settings = settings or load()
     return ReplayPorts(
         predictions=prediction_log(settings),
         registry=versions.registry(settings),
         scorer=scorer(),
-        offline=OfflineSource(
-            features=training.features(settings),
-            history=training.source(spec, settings).read,
-            make=training.preparation(spec),
-        ),
+        offline=offline_source(spec, settings),
         stopwatch=time.perf_counter,
     )

@@ -69,9 +69,19 @@ def test_costly_requests_of_one_client_end_no_release(live_releases: LiveRelease
 
     while not status.suspected_slow:  # the counters alone would end it
         status = mixed_traffic(status)
+    assert status.users_problems == ()
+    assert {pool: len(buckets) > 10 for pool, buckets in status.users.items()} == {
+        "stable": True,
+        "canary": True,
+    }
     # The first requests of a busy machine may prove nothing on the servers' log: UNSURE ends no release, it waits.
     while latency_rule(status).verdict is not Verdict.PASS:
         status = mixed_traffic(status)
     assert status.phase is Phase.CANARY
+    assert status.users_problems == ()
+    assert {pool: len(buckets) > 10 for pool, buckets in status.users.items()} == {
+        "stable": True,
+        "canary": True,
+    }
     live_releases.say(status, IntentKind.PROMOTE)
     assert live_releases.to_end(status).phase is Phase.SUCCEEDED

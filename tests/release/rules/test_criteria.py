@@ -6,11 +6,12 @@ from datetime import timedelta
 
 import numpy as np
 import pytest
+from labelled import evenly
 
 from perennial import catalog
 from perennial.core.release.analysis.clusters import independent
 from perennial.core.release.analysis.criteria import judge_traffic
-from perennial.core.release.status import LabelCounts
+from perennial.core.release.label_counts import LabelCounts
 from perennial.core.release.traffic import Counters, LikeRequests
 from perennial.core.verdict import Verdict, worst
 from perennial.settings import Settings
@@ -27,10 +28,6 @@ def counted(requests: int, errors: int = 0, slow: int = 0) -> Counters:
     """All within 10 ms but `slow`, which took 400 to 500 ms."""
     buckets = ((10.0, requests - slow), (400.0, requests - slow), (500.0, requests), (INF, requests))
     return Counters(requests=requests, errors=errors, buckets=buckets)
-
-
-def labelled(right: float, requests: int) -> LabelCounts:
-    return LabelCounts(right=right, requests=requests, labels=requests * 3)
 
 
 NONE = LabelCounts()
@@ -53,9 +50,9 @@ ALIKE = LikeRequests(
         (counted(500, slow=100), counted(5000), NONE, NONE, Verdict.FAIL, "latency"),
         (counted(500, slow=28), counted(5000), NONE, NONE, Verdict.PASS, ""),
         (counted(500, slow=100), counted(5000, slow=1000), NONE, NONE, Verdict.PASS, ""),
-        (counted(500), counted(5000), labelled(1400, 2000), labelled(1700, 2000), Verdict.FAIL, "accuracy"),
-        (counted(500), counted(5000), labelled(830, 1000), labelled(850, 1000), Verdict.PASS, ""),
-        (counted(500), counted(5000), labelled(0, 30), labelled(1000, 1000), Verdict.PASS, ""),
+        (counted(500), counted(5000), evenly(1400, 2000), evenly(1700, 2000), Verdict.FAIL, "accuracy"),
+        (counted(500), counted(5000), evenly(830, 1000), evenly(850, 1000), Verdict.PASS, ""),
+        (counted(500), counted(5000), evenly(0, 30), evenly(1000, 1000), Verdict.PASS, ""),
     ],
 )
 def test_judged(criteria, mine, theirs, my_labels, their_labels, verdict, rule):

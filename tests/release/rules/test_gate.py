@@ -8,8 +8,9 @@ import pytest
 
 from perennial import catalog
 from perennial.core.evaluation.figures_hash import figures_hash
+from perennial.core.release.afresh import Afresh
 from perennial.core.release.approval import Risk
-from perennial.core.release.gate import judge
+from perennial.core.release.gate import is_stale, judge
 from perennial.core.training.registration import VersionRecord
 from perennial.core.verdict import Judgement, Verdict
 from perennial.core.version import VersionRef
@@ -131,6 +132,29 @@ def test_a_comparison_with_another_champion_says_nothing_of_this_one(spec, again
     assert verdicts["improvement"] is verdicts["worst_slice"] is Verdict.ERROR
     assert words in report.failures[0]
     assert "train again" in report.failures[0]
+
+
+def test_figures_made_afresh_beside_this_champion_are_judged_in_place_of_stale_ones(spec):
+    stale = record({"delta.roc_auc": 0.5, "slice.worst_delta": 0.0}, {"champion.digest": "f" * 64})
+    since = datetime(2026, 3, 2, tzinfo=UTC)
+
+    def rules(**figures):
+        metrics = {"delta.roc_auc": 0.02, "delta.roc_auc.low": 0.01, "delta.roc_auc.high": 0.03} | figures
+        afresh = Afresh(since=since, labels=500, needed=200, metrics=metrics)
+        report = judge(spec, stale, record(), [5.0], afresh=afresh)
+        return {one.rule: one for one in report.rules}
+
+    assert is_stale(stale, record())
+    assert not is_stale(record(), record())
+    assert not is_stale(stale, None)
+    better = rules()
+    assert better["improvement"].verdict is better["worst_slice"].verdict is Verdict.PASS
+    assert "evaluated afresh on 500 labelled answers" in better["improvement"].observed
+    assert rules(**{"delta.roc_auc": -0.5, "delta.roc_auc.high": -0.4})["improvement"].verdict is Verdict.FAIL
+    assert rules()["figures"].verdict is Verdict.PASS, "the registered figures are still those of the run"
+    few = judge(spec, stale, record(), [5.0], afresh=Afresh(since=since, labels=20, needed=200))
+    assert {one.rule: one for one in few.rules}["improvement"].verdict is Verdict.ERROR
+    assert "20 labelled answers since both trainings, 200 are needed" in few.failures[0]
 
 
 def test_without_a_champion_nothing_is_compared(spec):

@@ -13,7 +13,7 @@ from perennial import catalog
 from perennial.core.release.analysis.clusters import independent
 from perennial.core.release.analysis.criteria import judge_traffic
 from perennial.core.release.analysis.like_requests import TimedRequests, compare_like_requests
-from perennial.core.release.status import LabelCounts
+from perennial.core.release.label_counts import LabelCounts
 from perennial.core.release.traffic import Counters, LikeRequests
 from perennial.core.verdict import Verdict
 from perennial.settings import Settings

@@ -16,9 +16,9 @@ from perennial.core.machine import VALUES, CallName, Tally, joined
 from perennial.core.release.analysis.clusters import independent
 from perennial.core.release.analysis.criteria import judge_traffic
 from perennial.core.release.analysis.over_machines import bounded, judge_over_machines
+from perennial.core.release.label_counts import LabelCounts
 from perennial.core.release.observation import Observation
 from perennial.core.release.phase import Phase
-from perennial.core.release.status import LabelCounts
 from perennial.core.release.step_analysis import step_counters
 from perennial.core.release.traffic import Counters
 from perennial.core.release.transition import Transition

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
@@ -142,6 +143,14 @@ class MemoryFeedback:
 
     def labels(self, since: datetime | None = None) -> Mapping[str, Mapping[str, float]]:
         return _since(self._labels, since)
+
+    def label_times(self, since: datetime | None = None) -> Mapping[str, float]:
+        times: dict[str, float] = {}
+        for kept in self._labels.values():
+            for name, (_, received) in kept.items():
+                if since is None or received >= since:
+                    times[name] = min(times.get(name, math.inf), received.timestamp())
+        return times
 
     def put_rewards(self, rewards: Mapping[str, float], received: datetime, source: str) -> int:
         return _put(self._rewards.setdefault(source, {}), rewards, received)

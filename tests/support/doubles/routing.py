@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from perennial.core.release.counted.user_buckets import HERE, LogPosition, UserBuckets, together
 from perennial.core.release.rollback import Rollback
 from perennial.core.release.traffic import (
     BACKUP,
@@ -163,6 +164,7 @@ class MemoryRouter:
         self.servers: dict[str, int] = {PoolName.STABLE.value: 2, PoolName.CANARY.value: 1}
         self._routes: dict[str, Route] = {}
         self._counters: dict[str, dict[str, Counters]] = {}
+        self._of_users: list[tuple[str | None, str, str, Counters]] = []
 
     def apply(self, route: Route, expected: Expected = AnyRoute.ANY) -> None:
         self._answer()
@@ -182,6 +184,25 @@ class MemoryRouter:
         self._answer()
         known = self._counters.get(model, {})
         return {name: known.get(name, Counters()) for name in (*map(str, PoolName), BACKUP)}
+
+    def answers_of_users(self, split: str | None, after: Mapping[str, LogPosition]) -> UserBuckets:
+        self._answer()
+        lines = self._of_users[after[HERE].offset :] if split is not None and HERE in after else []
+        counts: dict[str, dict[str, Counters]] = {}
+        for named, pool, bucket, counters in lines:
+            if named == split:
+                counts = together(counts, {pool: {bucket: counters}})
+        end = LogPosition(file=1, offset=len(self._of_users))
+        return UserBuckets(counts=counts, after=dict(after), read={HERE: end})
+
+    def answered_users(self, model: str, pool: str, bucket: str, requests: int, errors: int = 0) -> None:
+        """For tests: users of a bucket of the live split were answered."""
+        route = self._routes[model]
+        counters = Counters(requests=requests, errors=errors)
+        self._of_users.append((route.split, pool, bucket, counters))
+
+    def keep_log_small(self) -> None:
+        self._answer()
 
     def healthy(self, model: str) -> Mapping[str, int]:
         self._answer()

@@ -23,7 +23,7 @@ table {{ border-collapse: collapse; margin: 1rem 0; display: block; overflow-x: 
 th, td {{ border: 1px solid #ccc; padding: 0.25rem 0.6rem; text-align: left; vertical-align: top; }}
 th {{ background: #f4f4f4; }}
 td {{ overflow-wrap: anywhere; min-width: 3rem; font-variant-numeric: tabular-nums; }}
-img {{ width: 26rem; max-width: 100%; height: auto; margin: 0 0.5rem 1rem 0; vertical-align: top; }}
+img {{ width: {picture_width}; max-width: 100%; height: auto; margin: 0 0.5rem 1rem 0; vertical-align: top; }}
 </style>
 </head>
 <body>
@@ -32,11 +32,14 @@ img {{ width: 26rem; max-width: 100%; height: auto; margin: 0 0.5rem 1rem 0; ver
 """
 
 
-def page(title: str, markdown: str, pictures: Mapping[str, Path] | None = None) -> str:
+def page(
+    title: str, markdown: str, pictures: Mapping[str, Path] | None = None, picture_width: str = "26rem"
+) -> str:
     """Return the page as a single file.
 
     Args:
         pictures: address in the Markdown -> file that is embedded; other addresses stay.
+        picture_width: as CSS writes it.
     """
     parser = MarkdownIt("commonmark", {"html": False}).enable("table")
     tokens = parser.parse(markdown)
@@ -45,7 +48,7 @@ def page(title: str, markdown: str, pictures: Mapping[str, Path] | None = None) 
         if token.type == "image" and file is not None:
             token.attrs["src"] = _data_uri(file)
     body = parser.renderer.render(tokens, parser.options, {})
-    return PAGE.format(title=html.escape(title), body=body)
+    return PAGE.format(title=html.escape(title), body=body, picture_width=picture_width)
 
 
 def _data_uri(file: Path) -> str:

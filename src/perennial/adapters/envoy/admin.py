@@ -36,7 +36,7 @@ Buckets = tuple[tuple[float, int], ...]
 
 
 class EnvoyAdmin:
-    """Read-only client; every method raises RouterUnavailable when Envoy does not answer."""
+    """Client; every method raises RouterUnavailable when Envoy does not answer."""
 
     def __init__(self, socket: Path, timeout_s: float = 3.0) -> None:
         self._socket = socket
@@ -68,6 +68,10 @@ class EnvoyAdmin:
             for histogram in stat.get("histograms", ())
         }
 
+    def exposition(self, pattern: str) -> bytes:
+        """Return the used statistics whose name matches the regular expression, as Prometheus reads them."""
+        return self._ask("/stats/prometheus", {"filter": pattern, "usedonly": ""}).body
+
     def clusters(self) -> Mapping[str, tuple[Endpoint, ...]]:
         """Return the active clusters by name; a cluster before its first health checks is missing."""
         body = self._get("/clusters", {"format": "json"})
@@ -85,6 +89,13 @@ class EnvoyAdmin:
         """End Envoy; its supervisor starts it again."""
         self._http.post("/quitquitquit", {}, {})
 
+    def reopen_logs(self) -> None:
+        """Have Envoy open the files of its access logs again, after they were renamed."""
+        try:
+            self._http.post("/reopen_logs", {}, {})
+        except OSError as error:
+            raise self._silent(error) from error
+
     def _get(self, path: str, query: Mapping[str, str]) -> Any:
         return json.loads(self._ask(path, query).body)
 
@@ -92,16 +103,19 @@ class EnvoyAdmin:
         try:
             answer = self._http.get(f"{path}?{urlencode(query)}")
         except OSError as error:
-            raise RouterUnavailable(
-                f"Envoy's admin interface {self._socket} does not answer: {error!r}",
-                hint="start it with `perennial router run`; see `perennial local status`",
-            ) from error
+            raise self._silent(error) from error
         if answer.status != 200:
             raise RouterUnavailable(
                 f"{self._socket}: {path} answers {answer.status}: {answer.text[:200]}",
                 hint="Envoy is starting or draining; see its log",
             )
         return answer
+
+    def _silent(self, error: OSError) -> RouterUnavailable:
+        return RouterUnavailable(
+            f"Envoy's admin interface {self._socket} does not answer: {error!r}",
+            hint="start it with `perennial router run`; see `perennial local status`",
+        )
 
 
 def _endpoint(status: dict[str, Any]) -> Endpoint:

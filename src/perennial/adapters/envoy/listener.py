@@ -10,6 +10,7 @@ from pathlib import Path
 
 from perennial import limits
 from perennial.adapters.envoy import grpc, secrets
+from perennial.adapters.envoy.access_log import LOG, USERS, access_log
 from perennial.adapters.envoy.config import LISTENER, ROUTES, TYPE, Json, Layout, address, watched
 from perennial.serving import headers
 
@@ -26,7 +27,9 @@ def listeners(layout: Layout, folder: Path) -> list[Json]:
         "generate_request_id": True,
         # Envoy picks the version by the request id: a client that chose the id would choose the version.
         # It is removed here, because Envoy itself keeps the id of a client that it counts as internal.
-        "early_header_mutation_extensions": [_without_request_id()],
+        # Our own log takes the bucket from a header: also where a filter answers before the headers of clients go.
+        "early_header_mutation_extensions": [_without(headers.REQUEST_ID, headers.BUCKET)],
+        "access_log": [access_log(folder / USERS / LOG)],
         "always_set_request_id_in_response": True,
         "http2_protocol_options": {
             "max_concurrent_streams": 64,
@@ -68,13 +71,13 @@ def listeners(layout: Layout, folder: Path) -> list[Json]:
     ]
 
 
-def _without_request_id() -> Json:
+def _without(*names: str) -> Json:
     kind = "http.early_header_mutation.header_mutation"
     return {
         "name": f"envoy.{kind}",
         "typed_config": {
             "@type": f"{TYPE}extensions.{kind}.v3.HeaderMutation",
-            "mutations": [{"remove": headers.REQUEST_ID}],
+            "mutations": [{"remove": name} for name in names],
         },
     }
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+import socket
 from collections.abc import Iterator
 from typing import Any
 
-from perennial.adapters.envoy.config import Json
+from perennial.adapters.envoy.config import Address, Json
 
 DEFAULTS: dict[str, Any] = {
     "append_action": "APPEND_IF_EXISTS_OR_ADD",
@@ -47,6 +48,19 @@ def differences(wanted: Any, live: Any, path: str = "") -> Iterator[str]:
     elif live != REDACTED and _plain(wanted) != _plain(live):
         shown = path.rsplit(".", 1)[-1] in SHOWN
         yield f"{path} is {live!r} instead of {wanted!r}" if shown else f"{path} is another value"
+
+
+def unreachable(listen: Address) -> str:
+    """Return why clients cannot connect to the public listener, or an empty text."""
+    host, port = listen
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 compared, not bound
+    try:
+        socket.create_connection((host, port), timeout=2).close()
+    except ConnectionRefusedError:
+        return f"the public listener {host}:{port} is closed"
+    except OSError as error:
+        return f"the public listener {host}:{port}: {error}"
+    return ""
 
 
 def by_name(resources: list[Json]) -> dict[str, Json]:

@@ -28,6 +28,12 @@ FAILURES = (
 """Statistics of a cluster that hold every failed attempt: the last of a request, the repeated ones, broken answers.
 Some hold the same attempt, so that their sum is a bound."""
 
+EXPORTED = (
+    r"^(cluster\.[^.]+\.(upstream_rq_[1-5]xx|upstream_rq_time|upstream_rq_pending_overflow|membership_healthy)"
+    r"|http\.ingress\.downstream_(rq_[1-5]xx|cx_active))$"
+)
+"""Statistics for Prometheus: those that a rule or a dashboard reads, and no other of Envoy's thousands."""
+
 
 class EnvoyMeasurements:
     """Reads the statistics of one Envoy."""

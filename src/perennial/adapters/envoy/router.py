@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,15 +20,18 @@ from filelock import FileLock, Timeout
 
 from perennial.adapters.envoy import config as envoy_config
 from perennial.adapters.envoy import state as envoy_state
+from perennial.adapters.envoy.access_log import FLUSH
 from perennial.adapters.envoy.admin import EnvoyAdmin, clear_socket
 from perennial.adapters.envoy.clusters import clusters
 from perennial.adapters.envoy.config import Layout
 from perennial.adapters.envoy.listener import listeners
-from perennial.adapters.envoy.live import by_name, differences
+from perennial.adapters.envoy.live import by_name, differences, unreachable
 from perennial.adapters.envoy.measurements import EnvoyMeasurements
 from perennial.adapters.envoy.routes import route_configuration
 from perennial.adapters.envoy.secrets import secrets
 from perennial.adapters.envoy.state import ConfirmedRoutes
+from perennial.adapters.envoy.users import EnvoyUsers
+from perennial.core.release.counted.user_buckets import LogPosition, UserBuckets
 from perennial.core.release.traffic import (
     AnyRoute,
     Counters,
@@ -54,12 +56,16 @@ class EnvoyRouter:
         layout: addresses of Envoy and the servers.
     """
 
+    OPTIONS = FLUSH
+    """Options of Envoy's command line."""
+
     def __init__(self, folder: Path, layout: Layout, confirm_seconds: float = CONFIRM_SECONDS) -> None:
         self._folder = folder.resolve()
         self._layout = layout
         self._confirm_seconds = confirm_seconds
         self._admin = EnvoyAdmin(layout.admin)
         self._measurements = EnvoyMeasurements(self._admin, layout)
+        self._users = EnvoyUsers(self._folder, self._admin, layout)
 
     def init(self) -> Path:
         """Write all of Envoy's files from the confirmed routes; returns the path of the bootstrap file.
@@ -68,12 +74,14 @@ class EnvoyRouter:
         """
         clear_socket(self._layout.admin)
         self._set_aside_damaged()
+        self._users.begin()
         return self.init_files()
 
     def init_files(self) -> Path:
         """Write all of Envoy's files from the confirmed routes; returns the path of the bootstrap file."""
         with self._locked():
             state = self._confirmed()
+            self._users.make_folder()
             for name, secret in secrets(self._layout).items():
                 self._write(f"sds/{name}", _version(state, [secret]), [secret])
             public = listeners(self._layout, self._folder)
@@ -126,6 +134,12 @@ class EnvoyRouter:
         """Return counters since Envoy's start by pool; see `EnvoyMeasurements.counters`."""
         return self._measurements.counters(model)
 
+    def answers_of_users(self, split: str | None, after: Mapping[str, LogPosition]) -> UserBuckets:
+        return self._users.answers(split, after)
+
+    def keep_log_small(self) -> None:
+        self._users.keep_small()
+
     def healthy(self, model: str) -> Mapping[str, int]:
         return self._measurements.healthy(model)
 
@@ -160,7 +174,7 @@ class EnvoyRouter:
                 for kind in wanted
                 for text in differences(by_name(wanted[kind]), by_name(held[kind]), kind)
             ]
-            closed = self._closed()
+            closed = unreachable(self._layout.listen)
             return (*([closed] if closed else []), *changes)
 
     def repair(self) -> None:
@@ -172,7 +186,7 @@ class EnvoyRouter:
         if self._set_aside_damaged():
             return
         self.init_files()
-        if self._closed():
+        if unreachable(self._layout.listen):
             self._admin.end()
 
     def _set_aside_damaged(self) -> bool:
@@ -183,18 +197,6 @@ class EnvoyRouter:
                 self._state_file.replace(self._state_file.with_suffix(".damaged"))
                 return True
         return False
-
-    def _closed(self) -> str:
-        """Return why clients cannot connect to the public listener, or an empty text."""
-        host, port = self._layout.listen
-        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 compared, not bound
-        try:
-            socket.create_connection((host, port), timeout=2).close()
-        except ConnectionRefusedError:
-            return f"the public listener {host}:{port} is closed"
-        except OSError as error:
-            return f"the public listener {host}:{port}: {error}"
-        return ""
 
     def _add_clusters(self, wanted: ConfirmedRoutes) -> None:
         """Add the clusters that Envoy lacks, without which it refuses a route.

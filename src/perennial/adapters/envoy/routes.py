@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 
 from perennial import limits
 from perennial.adapters.envoy.clusters import ABOUT, SERVERS, Protocol, pool_cluster, retry, shadow_cluster
 from perennial.adapters.envoy.config import ROUTES, TYPE, Json
-from perennial.adapters.envoy.split import unit_sources
+from perennial.adapters.envoy.split import bucket_weights, unit_sources
 from perennial.core.release.traffic import PoolName, Route, Target
 from perennial.serving import headers
 from perennial.serving.protocol.grpc import paths
@@ -17,12 +16,10 @@ from perennial.serving.protocol.grpc import paths
 TOTAL_WEIGHT = 10_000
 """Total of the weights; constant, so that a share has steps of 0.01 percent and always the same meaning."""
 
-NO_HEADERS: Mapping[str, str] = MappingProxyType({})
-
 _OURS = (
     headers.DIGEST, headers.RELEASE, headers.FALLBACK, headers.FALLBACK_RELEASE, headers.BACKUP,
     headers.BACKUP_RELEASE, headers.SHADOW, headers.EXPERIMENT, headers.ARM, headers.UNIT, headers.UNIT_COOKIE,
-    headers.SYNTHETIC,
+    headers.SYNTHETIC, headers.BUCKET,
 )  # fmt: skip
 
 NOT_FOUND = "5"
@@ -165,11 +162,15 @@ def _split_routes(match: Json, route: Route, protocol: Protocol) -> list[Json]:
     if route.assignment is None:
         shares = {"weighted_clusters": {"clusters": _shares(route, protocol)}}
         return [{"match": match, "route": _action({**shares, **mirror})}]
+    named = {"name": route.split} if route.split is not None else {}
     entries = []
+    of_users = {"clusters": _shares(route, protocol), "use_hash_policy": True}
     for source in unit_sources(route.assignment):
-        shares = {"clusters": _shares(route, protocol, source.sent), "use_hash_policy": True}
-        action = _action({"weighted_clusters": shares, **mirror, "hash_policy": [source.hashed]})
-        entries.append({"match": _both(match, source.match), "route": action, **source.answer})
+        action = _action({"weighted_clusters": of_users, **mirror, "hash_policy": [source.hashed]})
+        sent = {"request_headers_to_add": [_header(name, value) for name, value in source.sent.items()]}
+        entries.append(
+            {**named, "match": _both(match, source.match), "route": action, **sent, **source.answer}
+        )
     return entries
 
 
@@ -187,25 +188,35 @@ def canary_weight(route: Route) -> int:
     return round(route.canary_weight / 100 * TOTAL_WEIGHT)
 
 
-def _shares(route: Route, protocol: Protocol, sent: Mapping[str, str] = NO_HEADERS) -> list[Json]:
+def _shares(route: Route, protocol: Protocol) -> list[Json]:
     """Return the shares of the pools.
 
     The canary is first: with a fixed total, a growing canary share then keeps all its users.
-
-    Args:
-        sent: headers about the unit, when users are assigned.
     """
     weight = canary_weight(route)
-    champion = {**_champion(route), **_arm(route.stable, sent)}
-    stable = _share(pool_cluster(route.model, PoolName.STABLE, protocol), TOTAL_WEIGHT - weight, champion)
+    champion = {**_champion(route), **_arm(route.stable, route)}
+    stable = _pool_share(route, PoolName.STABLE, protocol, TOTAL_WEIGHT - weight, champion)
     if route.canary is None:
-        return [stable]
+        return stable
     fallback = {
         headers.FALLBACK: route.stable.digest,
         headers.FALLBACK_RELEASE: route.stable.release_id,
     }
-    candidate = {**_named(route.canary), **fallback, **_arm(route.canary, sent)}
-    return [_share(pool_cluster(route.model, PoolName.CANARY, protocol), weight, candidate), stable]
+    candidate = {**_named(route.canary), **fallback, **_arm(route.canary, route)}
+    return [*_pool_share(route, PoolName.CANARY, protocol, weight, candidate), *stable]
+
+
+def _pool_share(
+    route: Route, pool: PoolName, protocol: Protocol, weight: int, sent: Mapping[str, str]
+) -> list[Json]:
+    """Return the share of a pool; in a split of users, cut into their buckets: the whole stays where it was."""
+    cluster = pool_cluster(route.model, pool, protocol)
+    if route.split is None:
+        return [_share(cluster, weight, sent)]
+    return [
+        _share(cluster, part, {**sent, headers.BUCKET: f"{pool}.{number}"})
+        for number, part in enumerate(bucket_weights(weight))
+    ]
 
 
 def _champion(route: Route) -> dict[str, str]:
@@ -216,8 +227,8 @@ def _champion(route: Route) -> dict[str, str]:
     return {**_named(route.stable), **backup}
 
 
-def _arm(target: Target, sent: Mapping[str, str]) -> dict[str, str]:
-    return {**sent, headers.ARM: target.version} if sent else {}
+def _arm(target: Target, route: Route) -> dict[str, str]:
+    return {headers.ARM: target.version} if route.assignment is not None else {}
 
 
 def _named(target: Target) -> dict[str, str]:
@@ -225,11 +236,11 @@ def _named(target: Target) -> dict[str, str]:
 
 
 def _share(cluster: str, weight: int, sent: Mapping[str, str]) -> Json:
-    """Return a share that replaces our headers, so that a client cannot set them."""
+    """Return a share that replaces our headers, so that a client cannot set them; a route adds its own after it."""
     return {
         "name": cluster,
         "weight": weight,
-        "request_headers_to_remove": list(_OURS),
+        "request_headers_to_remove": [name for name in _OURS if name not in sent],
         "request_headers_to_add": [_header(name, value) for name, value in sent.items()],
     }
 

@@ -9,6 +9,9 @@ each hashes a single header:
 3. the request id, which is sent back as the cookie, so that the next request hashes the same text.
 
 No filter runs for this, and a route without an experiment does not change.
+
+The share of each variant is cut into buckets. The bucket of a user depends on the same hash, so that it stays as long
+as the shares do.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from perennial.adapters.envoy.config import Json
+from perennial.core.release.counted.user_buckets import MOST_BUCKETS
 from perennial.core.release.traffic import Assignment
 from perennial.serving import headers
 
@@ -54,6 +58,12 @@ def unit_sources(assignment: Assignment) -> Iterator[UnitSource]:
         answer = {"response_headers_to_add": [_set_cookie(cookie, assignment)]}
     by_request = {**experiment, headers.UNIT: f"%REQ({headers.REQUEST_ID})%"}
     yield UnitSource({}, _hashed(headers.REQUEST_ID, "^(.*)$", assignment), by_request, answer)
+
+
+def bucket_weights(weight: int) -> list[int]:
+    """Return the weights of the buckets of a share: as equal as whole numbers can be, none of them 0."""
+    count = min(MOST_BUCKETS, weight)
+    return [weight * (number + 1) // count - weight * number // count for number in range(count)]
 
 
 def _matching(name: str, pattern: str) -> Json:

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import sqlite3
-import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import ibis
 import pandas as pd
 from feast import FeatureStore, FeatureView
 from feast.errors import FeastError
@@ -23,8 +20,9 @@ from filelock import FileLock
 
 from perennial import files
 from perennial.adapters.feast import definitions as feature_definitions
-from perennial.adapters.feast import point_in_time
+from perennial.adapters.feast import freshness, point_in_time
 from perennial.adapters.feast.objects import SIZE, definitions, windows_of
+from perennial.adapters.feast.quiet import quiet_feast
 from perennial.adapters.feast.windows import window_columns
 from perennial.core.feature_spec import FeatureSpec
 from perennial.core.feature_view import ViewSpec
@@ -88,7 +86,7 @@ class FeastFeatures:
             for name, table in tables.items():
                 _write_parquet(table, self._offline / f"{name}.parquet")
             objects = _published(definitions(self._repo, self._offline, self._specs()))
-            with files.replacing(self._folder / REGISTRY) as registry, _quiet_feast():
+            with files.replacing(self._folder / REGISTRY) as registry, quiet_feast():
                 store = self._store(registry, self._config)
                 store.apply(objects)
                 _let_read_while_writing(store)
@@ -97,6 +95,7 @@ class FeastFeatures:
                 files.write_bytes(self._folder / CONFIG, self._config.read_bytes())
             digests = feature_definitions.of_services(objects)
             files.write_bytes(self._folder / feature_definitions.FILE, feature_definitions.content(digests))
+            self._note_newest(tables)
 
     def push(self, views: Mapping[str, pd.DataFrame]) -> None:
         """Write the newest row per entity online.
@@ -115,6 +114,7 @@ class FeastFeatures:
             for name, table in tables.items():
                 if not table.empty:
                     store.write_to_online_store(name, _newest(self._view(name), table))
+            self._note_newest(tables)
 
     def join(
         self, features: FeatureSpec, rows: pd.DataFrame, views: Mapping[str, pd.DataFrame]
@@ -161,6 +161,10 @@ class FeastFeatures:
         if spec is None:
             return _table(view, frame, self._clock())
         return _snapshot(view, spec, frame, self._clock())
+
+    def _note_newest(self, tables: Mapping[str, pd.DataFrame]) -> None:
+        event_times = {name: point_in_time.time_columns(self._view(name))[0] for name in tables}
+        freshness.note(self._folder, tables, event_times)
 
     def _store(self, registry: Path, configuration: Path | None = None) -> FeatureStore:
         """Open the store, by default with the published configuration, which readers have, too."""
@@ -267,23 +271,6 @@ def _materialise(store: FeatureStore, tables: Mapping[str, pd.DataFrame], object
         last = max(table[column].max() for column in point_in_time.time_columns(views[name]))
         end = last.to_pydatetime(warn=False) + timedelta(seconds=1)
         store.materialize(datetime(1970, 1, 2, tzinfo=UTC), end, feature_views=[name])
-
-
-@contextlib.contextmanager
-def _quiet_feast():
-    """Suppress the progress bars and deprecation warnings of Feast; errors are raised as usual.
-
-    Its DuckDB connection is closed too: at the end of the process it would print a list of leaked objects.
-    """
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-        warnings.simplefilter("ignore", DeprecationWarning)
-        warnings.filterwarnings("ignore", "On demand feature view is an experimental feature")
-        try:
-            yield
-        finally:
-            if ibis.options.default_backend is not None:
-                ibis.options.default_backend.disconnect()
-                ibis.options.default_backend = None
 
 
 def _let_read_while_writing(store: FeatureStore) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import errno
 import hmac
+import logging
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 from wsgiref.simple_server import make_server
@@ -15,10 +16,12 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from perennial.adapters.prometheus.metrics_server import QuietHandler, ThreadingServer
+from perennial.adapters.prometheus.pages import Page
 from perennial.core.monitoring.feedback_counts import FeedbackCounts
 from perennial.core.monitoring.levels import MonitorVerdict
-from perennial.errors import PortTaken
+from perennial.errors import PerennialError, PortTaken
 
+LOG = logging.getLogger(__name__)
 MODEL = ("model_name",)
 RELEASE = ("model_name", "release")
 Attended = tuple[str, str, datetime, bool]
@@ -36,6 +39,8 @@ class MonitorMetrics(Collector):
         self._verdicts: dict[str, tuple[MonitorVerdict, datetime]] = {}
         self._failing: dict[str, bool] = {}
         self._releases: Callable[[], Iterable[Attended]] = tuple
+        self._newest_features: Callable[[], Mapping[str, datetime]] = dict
+        self._newest_labels: dict[str, datetime] = {}
         self.registry = CollectorRegistry()
         self._unusable = Counter(
             "perennial_feedback_unusable",
@@ -53,19 +58,25 @@ class MonitorMetrics(Collector):
         self._releases = releases
 
     def serve(
-        self, host: str, port: int, secret: str = "", server_kind: type[ThreadingServer] = ThreadingServer
+        self,
+        host: str,
+        port: int,
+        secret: str = "",
+        server_kind: type[ThreadingServer] = ThreadingServer,
+        pages: Mapping[str, Page] | None = None,
     ) -> None:
         """Serve /metrics from its own thread.
 
         Args:
             secret: bearer token that a reader must send; empty: anybody reads.
             server_kind: the server, with or without TLS.
+            pages: further pages by their paths.
 
         Raises:
             PortTaken: another program listens on the port.
         """
         try:
-            server = make_server(host, port, self._guarded(secret), server_kind, QuietHandler)
+            server = make_server(host, port, self._guarded(secret, pages or {}), server_kind, QuietHandler)
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
                 raise
@@ -76,18 +87,23 @@ class MonitorMetrics(Collector):
 
         threading.Thread(target=server.serve_forever, name="metrics", daemon=True).start()
 
-    def _guarded(self, secret: str) -> Any:
-        """Return the WSGI application of the metrics, which answers 403 without the bearer token."""
-        page = make_wsgi_app(self.registry)
+    def _guarded(self, secret: str, pages: Mapping[str, Page]) -> Any:
+        """Return the WSGI application of the pages, which answers 403 without the bearer token."""
+        metrics = make_wsgi_app(self.registry)
 
         def application(environ: dict[str, Any], start: Any) -> Any:
             said = environ.get("HTTP_AUTHORIZATION", "").removeprefix("Bearer ")
             if secret and not hmac.compare_digest(said.encode(), secret.encode()):
                 start("403 Forbidden", [("content-type", "text/plain")])
                 return [b"send the internal secret as a bearer token\n"]
-            return page(environ, start)
+            page = pages.get(environ.get("PATH_INFO", ""))
+            return metrics(environ, start) if page is None else _answer(page, start)
 
         return application
+
+    def watch_freshness(self, newest_features: Callable[[], Mapping[str, datetime]]) -> None:
+        """Export the time of the newest stored feature value by model, asked at each scrape."""
+        self._newest_features = newest_features
 
     def show(self, model: str, verdict: MonitorVerdict, at: datetime) -> None:
         """Replace the figures of a model."""
@@ -100,6 +116,8 @@ class MonitorMetrics(Collector):
 
     def received(self, counts: FeedbackCounts) -> None:
         """Add up the feedback that was not used, by source, and broken lines of both logs."""
+        for model, at in counts.newest_labels.items():
+            self._newest_labels[model] = max(at, self._newest_labels.get(model, at))
         self._broken.labels("predictions").inc(counts.broken_predictions)
         for reason, by_source in (
             ("unknown", counts.unknown),
@@ -152,7 +170,24 @@ class MonitorMetrics(Collector):
         for model, failed in sorted(self._failing.items()):
             failing.add_metric((model,), float(failed))
         yield from (psi, allowance, drop, level, rows, unknown, refused, last, failing)
+        yield from self._freshness()
         yield from self._attendance()
+
+    def _freshness(self) -> Iterator[GaugeMetricFamily]:
+        for what, times in (("feature", self._features()), ("label", self._newest_labels)):
+            newest = GaugeMetricFamily(
+                f"model_newest_{what}_timestamp_seconds", f"Time of the newest stored {what}", labels=MODEL
+            )
+            for model, at in sorted(times.items()):
+                newest.add_metric((model,), at.timestamp())
+            yield newest
+
+    def _features(self) -> Mapping[str, datetime]:
+        try:
+            return self._newest_features()
+        except PerennialError as error:  # absent, not wrong: the scrape keeps the other figures
+            LOG.warning("%s: %s", type(error).__name__, error.message)
+            return {}
 
     def _attendance(self) -> Iterator[GaugeMetricFamily]:
         last_pass = GaugeMetricFamily(
@@ -170,3 +205,14 @@ class MonitorMetrics(Collector):
         except Exception:  # noqa: BLE001 whatever fails here, the scrape keeps the other figures
             return
         yield from (last_pass, unattended)
+
+
+def _answer(page: Page, start: Any) -> list[bytes]:
+    """Return a page; where what it asks does not answer, a 503, so that Prometheus knows."""
+    try:
+        body, status = page(), "200 OK"
+    except PerennialError as error:
+        LOG.warning("%s: %s", type(error).__name__, error.message)
+        body, status = f"{error.message}\n".encode(), "503 Service Unavailable"
+    start(status, [("content-type", "text/plain; version=0.0.4; charset=utf-8")])
+    return [body]

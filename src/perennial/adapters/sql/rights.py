@@ -35,6 +35,7 @@ RIGHTS: Mapping[DatabaseUse, Mapping[Table, tuple[str, ...]]] = {
         tables.feedback: CHANGE,
         tables.deliveries: CHANGE,
         tables.version_numbers: ADD,
+        tables.detectors: CHANGE,
         tables.tokens: CHANGE,
         tables.wanted: CHANGE,
         tables.machines: TAKE_OUT,

@@ -23,7 +23,7 @@ from sqlalchemy.sql.functions import FunctionElement
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
-REVISIONS = ("0001", "0002", "0003", "0004", "0005")
+REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006")
 """Revisions of this schema, oldest first: the files of `migrations`. A change here is a new revision there."""
 NEWEST = REVISIONS[-1]
 RETIRED = ("perennial_feedback", "perennial_reward")
@@ -167,6 +167,15 @@ tokens = Table(
     "perennial_token",
     metadata,
     Column("id", String(32), primary_key=True),
+    Column("body", Text, nullable=False),
+)
+
+# The evidence of the monitor about each model's champion; each look that counts predictions takes a revision.
+detectors = Table(
+    "perennial_detector",
+    metadata,
+    Column("model", String(128), primary_key=True),
+    Column("revision", Integer, nullable=False),
     Column("body", Text, nullable=False),
 )
 

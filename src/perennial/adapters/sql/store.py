@@ -8,12 +8,13 @@ from datetime import datetime, timedelta
 from itertools import islice
 from typing import TypeVar
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, select
 from sqlalchemy.exc import IntegrityError
 
 from perennial.adapters.sql import schema as tables
 from perennial.adapters.sql.database import Database
 from perennial.adapters.sql.deliveries import SqlDeliveries
+from perennial.adapters.sql.detectors import SqlDetectors
 from perennial.adapters.sql.ledger import SqlLedger, append_entry
 from perennial.adapters.sql.schema import microseconds
 from perennial.adapters.sql.upsert import insert
@@ -32,7 +33,7 @@ KEPT = 2000
 
 
 class SqlStore:
-    """Five ports over a database; they share its transactions.
+    """Six ports over a database; they share its transactions.
 
     Args:
         url: an SQLAlchemy address: `sqlite:///<file>` or `postgresql+psycopg://...`.
@@ -45,6 +46,7 @@ class SqlStore:
         self.ledger = SqlLedger(database)
         self.feedback = SqlFeedback(database)
         self.deliveries = SqlDeliveries(database)
+        self.detectors = SqlDetectors(database)
 
 
 class SqlReleases:
@@ -163,6 +165,16 @@ class SqlFeedback:
 
     def labels(self, since: datetime | None = None) -> BySource:
         return self._values(LABEL, since)
+
+    def label_times(self, since: datetime | None = None) -> Mapping[str, float]:
+        table = tables.feedback
+        first = func.min(table.c.received_us)
+        query = select(table.c.prediction_id, first).where(table.c.kind == LABEL)
+        if since is not None:
+            query = query.where(table.c.received_us >= microseconds(since))
+        with self._database.reading() as connection:
+            rows = connection.execute(query.group_by(table.c.prediction_id)).all()
+        return {name: received / 1e6 for name, received in rows}
 
     def put_rewards(self, rewards: Mapping[str, float], received: datetime, source: str) -> int:
         return self._put(REWARD, rewards, received, source)

@@ -58,6 +58,8 @@ def deploy(model: str, version: str, check: bool, every: float) -> None:
 def walk(status: ReleaseStatus, settings: Settings, every: float | None) -> ReleaseStatus:
     """Make passes over a release, and print each change.
 
+    A pass that brought the release into another phase or step is followed by the next one at once.
+
     Args:
         every: seconds between two passes, until the release has ended; None: a single pass.
 
@@ -69,6 +71,7 @@ def walk(status: ReleaseStatus, settings: Settings, every: float | None) -> Rele
 
     last_line = ""
     while True:
+        before = status.phase, status.step
         try:
             status = flow.reconcile(status.release_id, releasing.release_ports(settings), now())
             line = f"{status.phase.value}: {status.note}"
@@ -81,4 +84,5 @@ def walk(status: ReleaseStatus, settings: Settings, every: float | None) -> Rele
             last_line = line
         if status.phase.is_final() or every is None:
             return status
-        time.sleep(every)
+        if (status.phase, status.step) == before:
+            time.sleep(every)

@@ -162,8 +162,9 @@ def _caveats(spec: ModelSpec, record: VersionRecord, rows: Sequence[LedgerRow]) 
     watch = spec.monitoring
     retrained = "a person gets a message" if spec.entrypoint is None else "retrained"
     text.append(
-        f"Watched for drift: {', '.join(watch.columns)}; {retrained} from a PSI of {watch.psi.retrain:g} "
-        f"above its allowance or an accuracy drop of {watch.accuracy_drop_percent.retrain:g} %."
+        f"Watched for drift, which alone is a warning: {', '.join(watch.columns)}. Its answers are watched by their "
+        f"labels; {retrained} once a loss of more than {watch.accuracy_drop_percent.watch:g} % is found that is "
+        f"estimated at {watch.accuracy_drop_percent.retrain:g} % or more."
     )
     if "simulat" in record.tags.get("data.source", "").lower():
         text.append("It was trained on simulated data: its figures say nothing of a real project.")

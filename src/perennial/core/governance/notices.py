@@ -15,6 +15,8 @@ from pydantic import AwareDatetime, Field
 from perennial.core.display import shown
 from perennial.core.events import Entry, Event, LedgerRow, SystemActor
 from perennial.core.frozen import Frozen
+from perennial.core.monitoring.alert_messages import KINDS as ALERT_KINDS
+from perennial.core.monitoring.alert_messages import AlertFact
 from perennial.core.payloads import LevelChange, RouteDifferences, TrafficMove, VersionFact
 from perennial.core.release.status import ReleaseStatus
 
@@ -32,10 +34,14 @@ NOTABLE = frozenset(
         Event.ROUTE_CHANGED_OUTSIDE,
         Event.RELEASE_UNATTENDED,
         Event.MONITOR_LEVEL,
+        Event.RETRAIN_WITHHELD,
+        *ALERT_KINDS,
         *ENDS,
     )
 )
 """Kinds of entries that may need a notice."""
+MONITORED = (Event.MONITOR_LEVEL, Event.RETRAIN_WITHHELD)
+"""Kinds of entries about the newest predictions of a champion, not about a release."""
 ALARM = "retrain"
 """Level of the monitor that is an alarm."""
 EVIDENCE = 12
@@ -93,6 +99,8 @@ def is_notable(entry: Entry) -> bool:
         return entry.actor == SystemActor.MACHINE
     if entry.kind == Event.MONITOR_LEVEL:
         return LevelChange.read(entry).to == ALARM
+    if entry.kind in ALERT_KINDS:
+        return bool(AlertFact.read(entry).untold)
     return entry.kind in NOTABLE
 
 
@@ -104,14 +112,13 @@ def compose(row: LedgerRow, status: ReleaseStatus | None, links: Links) -> Notic
     """
     entry = row.entry
     version = _version(entry, status)
-    who = " ".join(filter(None, (entry.model, version)))
+    who = " ".join(filter(None, (entry.model, version))) or "The plant"
     lines = [
         f"{who} {_what(entry)}.",
         *_why(entry),
         *_evidence(entry, status),
         "",
-        f"MLflow: {_page(entry, status, links)}",
-        f"Airflow: {links.airflow}/dags/{'monitor' if entry.kind == Event.MONITOR_LEVEL else 'release'}_{entry.model}",
+        *_pages(entry, status, links),
         f"Here: {_command(entry)}",
         f"Entry {row.seq} of the ledger, {entry.at:%Y-%m-%d %H:%M:%S} UTC, by {entry.actor}"
         + (f", digest {entry.digest[:12]}." if entry.digest else "."),
@@ -134,6 +141,11 @@ def _what(entry: Entry) -> str:
         return "has a release that nobody walked"
     if entry.kind == Event.MONITOR_LEVEL:
         return "raises a drift alarm"
+    if entry.kind == Event.RETRAIN_WITHHELD:
+        return "raises an alarm that a retraining would not help"
+    if entry.kind in ALERT_KINDS:
+        names = ", ".join(sorted({alert.name for alert in AlertFact.read(entry).untold}))
+        return f"has no longer {names}" if entry.kind == Event.ALERT_RESOLVED else f"raises {names}"
     return ENDS[entry.kind]
 
 
@@ -141,7 +153,7 @@ def _version(entry: Entry, status: ReleaseStatus | None) -> str:
     version = None
     if entry.kind == Event.EMERGENCY_ROLLBACK:
         version = TrafficMove.read(entry).to
-    elif entry.kind != Event.MONITOR_LEVEL:
+    elif entry.kind not in (*MONITORED, *ALERT_KINDS):
         version = VersionFact.read(entry).version
     return version or (status.candidate.version if status is not None else "")
 
@@ -173,11 +185,21 @@ def _evidence(entry: Entry, status: ReleaseStatus | None) -> Iterable[str]:
     if len(rules) > EVIDENCE:
         yield f"  and {len(rules) - EVIDENCE} more"
     yield from _drift(LevelChange.read(entry).psi)
+    for alert in AlertFact.read(entry).untold[:EVIDENCE]:
+        yield f"  {alert.state} {alert.severity} {alert.name} since {alert.since:%Y-%m-%d %H:%M:%S}: {alert.summary}"
+        yield from (f"    {text}" for text in (alert.description, alert.runbook) if text)
 
 
 def _drift(psi: Mapping[str, tuple[float, float]]) -> Iterable[str]:
     for column, (value, allowance) in sorted(psi.items(), key=lambda item: -item[1][0])[:EVIDENCE]:
         yield f"  PSI {column}: {value:g} (allowance {allowance:g})"
+
+
+def _pages(entry: Entry, status: ReleaseStatus | None, links: Links) -> Iterable[str]:
+    if entry.model:
+        dag = "monitor" if entry.kind in (*MONITORED, *ALERT_KINDS) else "release"
+        yield f"MLflow: {_page(entry, status, links)}"
+        yield f"Airflow: {links.airflow}/dags/{dag}_{entry.model}"
 
 
 def _page(entry: Entry, status: ReleaseStatus | None, links: Links) -> str:
@@ -189,6 +211,10 @@ def _page(entry: Entry, status: ReleaseStatus | None, links: Links) -> str:
 
 
 def _command(entry: Entry) -> str:
-    if entry.kind == Event.MONITOR_LEVEL:
+    if entry.kind == Event.RETRAIN_WITHHELD:
+        return f"perennial retrain status {entry.model}"
+    if not entry.model:
+        return "perennial doctor"
+    if entry.kind in (Event.MONITOR_LEVEL, *ALERT_KINDS):
         return f"perennial monitor run {entry.model}"
     return f"perennial release status {entry.model}"

@@ -36,7 +36,7 @@ class Measure(StrEnum):
 
 
 class EffectVerdict(StrEnum):
-    """What the measured difference proves."""
+    """Verdict on a measured difference."""
 
     HELPED = "helped"
     NO_GAIN = "no gain proven"

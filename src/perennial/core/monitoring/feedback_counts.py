@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 
 
 @dataclass(frozen=True)
@@ -17,6 +18,7 @@ class FeedbackCounts:
         invalid: predictions whose label is not valid for their kind of task, by source; not stored either.
         broken: lines of the servers' files that are no feedback.
         broken_predictions: lines of the prediction log that are no request.
+        newest_labels: time at which the newest stored label of each model arrived.
     """
 
     received: int
@@ -26,6 +28,7 @@ class FeedbackCounts:
     broken: int = 0
     broken_predictions: int = 0
     invalid: Mapping[str, int] = field(default_factory=dict)
+    newest_labels: Mapping[str, datetime] = field(default_factory=dict)
 
     @property
     def alarms(self) -> tuple[str, ...]:

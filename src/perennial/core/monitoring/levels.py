@@ -2,12 +2,14 @@
 
 The levels of the spec are compared with figures that noise alone does not reach:
 
-- feature drift reaches a level when at least `features_needed` columns exceed their allowance by it
-  (`perennial.core.monitoring.drift`);
-- drift of the score alone is at most a warning: scores also move when the world changes and the model is right;
-- an accuracy drop reaches a level when a one-sided 95 % test says that the drop, relative to the reference,
-  is larger than the level. Neighbouring rows are not independent, so its standard error comes from batch
-  means (Schmeiser 1982, "Batch size effects in the analysis of simulation output").
+- harm asks for a retraining: the sequential detector (`harm_detector`) has found a loss beyond the `watch` level, and
+  the loss since then is estimated at the `retrain` level or more; a smaller one is a warning;
+- drift of the inputs is at most a warning, as is drift of the score: both also move when the model stays right. Feature
+  drift reaches a level when at least `features_needed` columns exceed their allowance by it (`drift`);
+- the accuracy of the window is at most a warning. It reaches a level when a one-sided 95 % test says that the drop,
+  relative to the reference, is larger than the level: at every look one in twenty such tests errs, so it asks for
+  nothing. Neighbouring rows are not independent, so its standard error comes from batch means (Schmeiser 1982, "Batch
+  size effects in the analysis of simulation output").
 
 Too few predictions give UNSURE, never an alarm; with too few labels the accuracy is not judged.
 """
@@ -26,6 +28,7 @@ from perennial.core.assets import Reason
 from perennial.core.frozen import Frozen
 from perennial.core.monitoring.batch_means import BATCHES, batch_mean
 from perennial.core.monitoring.drift import ColumnDrift
+from perennial.core.monitoring.harm_detector import Harm
 from perennial.core.monitoring_spec import Levels, MonitoringSpec, ShareLevels
 
 CONFIDENCE = 0.95
@@ -105,6 +108,7 @@ class MonitorVerdict(Frozen):
     reference: AccuracyEstimate | None = None
     window: AccuracyEstimate | None = None
     coverage: Coverage | None = Field(None, description="of answers with intervals, where labels came")
+    harm: Harm | None = Field(None, description="loss that the detector has found and that lasts")
     unknown_share: float | None = Field(None, description="of the predictions: without any known feature")
     refused_share: float | None = Field(None, description="of the requests: 4xx")
 
@@ -126,6 +130,7 @@ def verdict(
     unknown: float | None = None,
     refused: float | None = None,
     coverage: Coverage | None = None,
+    harm: Harm | None = None,
 ) -> MonitorVerdict:
     """Judge a window of predictions.
 
@@ -139,6 +144,7 @@ def verdict(
         unknown: share of predictions without any known feature, which are not in the window.
         refused: share of refused requests.
         coverage: of the labelled rows of the window; too narrow intervals are at most a warning.
+        harm: loss that the detector has found.
     """
     apart = {"unknown_share": unknown, "refused_share": refused}
     shares = [
@@ -152,10 +158,12 @@ def verdict(
         reasons = (text, *(reason for level, reason, _ in shares if level is not Level.OK))
         return MonitorVerdict(level=Level.UNSURE, reasons=reasons, rows=rows, **apart)
     judged = window if window is not None and window.labels >= spec.min_labels else None
-    findings = [
-        (*_features(spec, drifts), Reason.DRIFT),
+    moved = _features(spec, drifts)
+    findings: list[tuple[Level, str, Reason | None]] = [
+        *_harm(spec.accuracy_drop_percent, harm, moved),
+        (*moved, None),
         (*_score(spec, drifts), None),
-        (*_accuracy(spec.accuracy_drop_percent, reference, judged), Reason.ACCURACY),
+        (*_accuracy(spec.accuracy_drop_percent, reference, judged), None),
         *(share for share in shares if share[0] is not Level.OK),
     ]
     if coverage is not None and coverage.seen.labels >= spec.min_labels:
@@ -174,6 +182,7 @@ def verdict(
         reference=reference,
         window=judged,
         coverage=coverage,
+        harm=harm,
         **apart,
     )
 
@@ -192,6 +201,21 @@ def reached(levels: Levels, value: float) -> Level:
     return Level.OK
 
 
+def _at_most_warn(level: Level) -> Level:
+    return min(level, Level.WARN, key=lambda level: level.rank)
+
+
+def _harm(
+    levels: Levels, harm: Harm | None, moved: tuple[Level, str]
+) -> list[tuple[Level, str, Reason | None]]:
+    """Return the finding of the detector, with the drift that may explain it."""
+    if harm is None:
+        return []
+    level = max(reached(levels, harm.loss_percent), Level.WARN, key=lambda level: level.rank)
+    cause = f"; perhaps since {moved[1]}" if moved[0].rank >= Level.WATCH.rank else ""
+    return [(level, f"{harm}{cause}", Reason.ACCURACY)]
+
+
 def _features(spec: MonitoringSpec, drifts: Sequence[ColumnDrift]) -> tuple[Level, str]:
     features = sorted((drift for drift in drifts if not drift.of_prediction), key=lambda drift: -drift.excess)
     if len(features) < spec.features_needed:
@@ -199,7 +223,9 @@ def _features(spec: MonitoringSpec, drifts: Sequence[ColumnDrift]) -> tuple[Leve
     level = reached(spec.psi, features[spec.features_needed - 1].excess)
     moved = [drift for drift in features if drift.excess >= spec.psi.watch]
     names = ", ".join(f"{drift.column} {drift.psi:.2f} (+{drift.excess:.2f})" for drift in moved[:3])
-    return level, f"{len(moved)} of {len(features)} features moved{': ' if names else ''}{names}"
+    far = ", as far as level retrain" if level is Level.RETRAIN else ""
+    text = f"{len(moved)} of {len(features)} features moved{far}{': ' if names else ''}{names}"
+    return _at_most_warn(level), text
 
 
 def _score(spec: MonitoringSpec, drifts: Sequence[ColumnDrift]) -> tuple[Level, str]:
@@ -207,8 +233,9 @@ def _score(spec: MonitoringSpec, drifts: Sequence[ColumnDrift]) -> tuple[Level, 
     if not scores:
         return Level.OK, "the score was not compared"
     worst = max(scores, key=lambda drift: drift.excess)
-    level = min(reached(spec.psi, worst.excess), Level.WARN, key=lambda level: level.rank)
-    return level, f"{worst.column} PSI {worst.psi:.2f} (+{worst.excess:.2f})"
+    return _at_most_warn(
+        reached(spec.psi, worst.excess)
+    ), f"{worst.column} PSI {worst.psi:.2f} (+{worst.excess:.2f})"
 
 
 def _accuracy(
@@ -219,7 +246,7 @@ def _accuracy(
     text = f"accuracy {reference.value:.1%} -> {window.value:.1%} on {window.labels} labels"
     for level in (Level.RETRAIN, Level.WARN, Level.WATCH):
         if _dropped(reference, window, getattr(levels, level.value) / 100):
-            return level, text
+            return _at_most_warn(level), text
     return Level.OK, text
 
 

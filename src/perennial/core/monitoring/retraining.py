@@ -1,12 +1,10 @@
-"""Rules that transition an alarm into a retraining: a cooldown, a weekly budget of alarms, and once per finding.
+"""Rules that transition an alarm into a retraining: a cooldown, a weekly limit, and once per finding.
 
-A training costs compute and attention, and a monitor that runs often is sometimes wrong. So an alarm starts a
-retraining only if none was requested within the cooldown and the weekly budget of alarms is not spent; after
-that a person must look. A finding that lasts asks once a week: while the champion is the same, an accuracy alarm
-asks no more, and a drift only when as many other features moved as an alarm needs. Each finding is held on its own,
-so a lasting drift silences no new loss of accuracy. A person may always request a retraining. Requests of people and
-of the schedule do not count against the alarm budget, but they start the cooldown too, since a new model is then on
-its way.
+What an alarm is, and how often it may be wrong, the detector's budget says (`harm_detector`, `alarm_budget`). These
+rules bound what alarms cost: an alarm starts a retraining only if none was requested within the cooldown and fewer than
+`max_alarms_per_week` alarms asked within a week, whatever their truth; after that a person must look. A finding that
+lasts asks once a week while the champion is the same. A person may always request a retraining. Requests of people and
+of the schedule do not count against the limit, but they start the cooldown too, since a new model is then on its way.
 """
 
 from __future__ import annotations
@@ -22,10 +20,12 @@ from perennial.core.events import Event, LedgerRow
 from perennial.core.frozen import Frozen
 from perennial.core.monitoring.drift import ColumnDrift
 from perennial.core.monitoring.levels import MonitorVerdict
+from perennial.core.monitoring.prospects import Backtest
 from perennial.core.monitoring_spec import MonitoringSpec, RetrainingSpec
 from perennial.core.payloads import RetrainRequest
 
 ALARMS = frozenset({Reason.DRIFT, Reason.ACCURACY})
+"""Reasons of the monitor; no drift asks any more, but the ledger has earlier ones that did."""
 WEEK = timedelta(days=7)
 ASK_AGAIN = timedelta(days=7)
 """A lasting finding asks again after it: its training may have failed, or a rollback brought its champion back."""
@@ -38,7 +38,7 @@ class RetrainingRequest(Frozen):
     reason: Reason
     window: str | None = Field(None, description="key of the window that raised the alarm")
     digest: str | None = Field(None, description="champion that the alarm was about")
-    moved: frozenset[str] = Field(frozenset(), description="features that moved far enough for an alarm")
+    moved: frozenset[str] = Field(frozenset(), description="features that moved as far as level retrain")
 
 
 class JudgedWindow(Frozen):
@@ -47,14 +47,12 @@ class JudgedWindow(Frozen):
     key: str
     digest: str = Field(description="of the champion")
     moved: frozenset[str] = frozenset()
-    needed: int = Field(ge=1, description="features that must move together for an alarm")
 
     @classmethod
     def of(cls, key: str, digest: str, policy: MonitoringSpec, drifts: Iterable[ColumnDrift]) -> JudgedWindow:
-        """Return the window with the features whose drift reaches the level of an alarm."""
+        """Return the window with the features whose drift reaches level retrain."""
         far = (drift for drift in drifts if not drift.of_prediction and drift.excess >= policy.psi.retrain)
-        moved = frozenset(drift.column for drift in far)
-        return cls(key=key, digest=digest, moved=moved, needed=policy.features_needed)
+        return cls(key=key, digest=digest, moved=frozenset(drift.column for drift in far))
 
 
 class Retrain(Frozen):
@@ -117,7 +115,7 @@ def decide_retrain(
     if len(alarms) >= spec.max_alarms_per_week:
         free = alarms[-spec.max_alarms_per_week] + WEEK
         return Hold(
-            why=f"{len(alarms)} alarms within a week, the budget is {spec.max_alarms_per_week}; "
+            why=f"{len(alarms)} alarms within a week, the limit is {spec.max_alarms_per_week}; "
             f"next possible at {_time(free)}, or by a person: perennial retrain"
         )
     return Retrain(reason=new.reason, text=new.text)
@@ -132,22 +130,15 @@ def _lasting(
     if not same:
         return None
     newest = max(request.at for request in same)
-    at, sooner = _time(newest), "sooner by a new champion, or a person: perennial retrain"
-    again = f"next after {_time(newest + ASK_AGAIN)}"
-    if reason is not Reason.DRIFT:
-        return f"the same alarm of this champion asked at {at}; {again}; {sooner}"
-    new = window.moved.difference(*(request.moved for request in same))
-    if len(new) >= window.needed:
-        return None
     return (
-        f"a drift of this champion asked at {at}; {again}, or when {window.needed} other features move "
-        f"(now {len(new)}); {sooner}"
+        f"the same alarm of this champion asked at {_time(newest)}; next after {_time(newest + ASK_AGAIN)}; "
+        "sooner by a new champion, or a person: perennial retrain"
     )
 
 
 def retraining_event(
     reason: Reason, text: str, *, who: str, key: str, digest: str | None = None, window: str | None = None,
-    psi: dict[str, float] | None = None, moved: Iterable[str] = (),
+    psi: dict[str, float] | None = None, moved: Iterable[str] = (), backtest: Backtest | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Return the payload of a request for the asset event and the ledger, as plain JSON values.
 
@@ -162,6 +153,11 @@ def retraining_event(
         "window": window,
         "psi": dict(psi or {}),
         "moved": sorted(moved),
+        **(
+            {}
+            if backtest is None
+            else {"likely": backtest.in_words, "backtest": backtest.model_dump(mode="json")}
+        ),
     }
 
 

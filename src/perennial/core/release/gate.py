@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from perennial.core.evaluation.figures_hash import PARITY, PARITY_SHARE, TAG, figures_hash
 from perennial.core.evaluation.variant_figures import judge_variant
 from perennial.core.gate_spec import Bound, GateSpec
+from perennial.core.release.afresh import Afresh
 from perennial.core.release.approval import Risk
 from perennial.core.release.gate_report import GateReport
 from perennial.core.statistics import quantile
@@ -31,6 +32,7 @@ def judge(
     champion: VersionRecord | None,
     latencies_ms: Sequence[float],
     checks: Sequence[Judgement] = (),
+    afresh: Afresh | None = None,
 ) -> GateReport:
     """Apply every rule of the gate.
 
@@ -39,6 +41,7 @@ def judge(
             it is compared with no champion and gets all traffic at once.
         latencies_ms: latencies of requests sent straight to a server that holds the candidate, without load.
         checks: judgements of the files and their behaviour (`perennial.core.evaluation.checks`).
+        afresh: figures beside this champion, where the registered ones are beside another (`is_stale`).
     """
     rules = [judge_metric(candidate.metrics, name, bound) for name, bound in spec.metrics.items()]
     rules += [
@@ -51,8 +54,10 @@ def judge(
     if champion is None:
         reasons = ["the first version of this model: there is no champion to compare with"]
     else:
-        rules += [_improvement(spec, candidate, champion), _worst_slice(spec, candidate, champion)]
-        reasons = list(_risks(spec, candidate, champion))
+        compared = _compared_afresh(candidate, champion, afresh)
+        compared_rules = (_improvement(spec, compared, champion), _worst_slice(spec, compared, champion))
+        rules += [_told_afresh(judgement, afresh) for judgement in compared_rules]
+        reasons = list(_risks(spec, compared, champion))
     if is_imported(candidate.tags):
         reasons = ["imported: nothing here has seen its training", *reasons]
     unsure = [f"{judgement.rule} is unsure" for judgement in rules if judgement.verdict is Verdict.UNSURE]
@@ -62,6 +67,31 @@ def judge(
         risk=Risk.HIGH if reasons else Risk.MEDIUM if unsure else Risk.LOW,
         risk_reasons=(*reasons, *unsure),
     )
+
+
+def is_stale(candidate: VersionRecord, champion: VersionRecord | None) -> bool:
+    """Return whether the registered evaluation compares with another version than today's champion."""
+    return (
+        champion is not None
+        and CHAMPION_DIGEST in candidate.tags
+        and candidate.tags[CHAMPION_DIGEST] != champion.ref.digest
+    )
+
+
+def _compared_afresh(
+    candidate: VersionRecord, champion: VersionRecord, afresh: Afresh | None
+) -> VersionRecord:
+    """Return the candidate with the figures that compare it with this champion."""
+    if afresh is None or afresh.metrics is None:
+        return candidate
+    tags = {**candidate.tags, CHAMPION_DIGEST: champion.ref.digest}
+    return candidate.model_copy(update={"metrics": afresh.metrics, "tags": tags})
+
+
+def _told_afresh(judgement: Judgement, afresh: Afresh | None) -> Judgement:
+    if afresh is None:
+        return judgement
+    return judgement.model_copy(update={"observed": f"{judgement.observed}; {afresh}"})
 
 
 def _figures(record: VersionRecord) -> Judgement:

@@ -8,9 +8,11 @@ from pydantic import AwareDatetime, Field
 
 from perennial.core.events import Entry
 from perennial.core.frozen import Frozen
-from perennial.core.release.status import Intent, LabelCounts, ReleaseStatus
+from perennial.core.monitoring.label_delay import LabelDelay
+from perennial.core.release.counted.user_buckets import UserBuckets
+from perennial.core.release.label_counts import LabelCounts
+from perennial.core.release.status import Intent, ReleaseStatus
 from perennial.core.release.traffic import Counters, LikeRequests, Readiness, Route, UserCounts
-from perennial.core.release.user_buckets import UserBuckets
 from perennial.core.version import VersionRef
 
 
@@ -29,6 +31,7 @@ class Observation(Frozen):
         default_factory=dict, description="digest -> labels in this step, as last measured"
     )
     accuracy_at: AwareDatetime | None = Field(None, description="time of the last measurement of accuracy")
+    label_delay: LabelDelay | None = Field(None, description="how late labels come; None: not known")
     units: UserCounts | None = Field(
         None, description="users by variant in this step, measured with the accuracy"
     )

@@ -14,14 +14,16 @@ from pydantic import AwareDatetime, Field
 
 from perennial.core.frozen import Frozen, canonical
 from perennial.core.gate_spec import GateSpec
+from perennial.core.monitoring.label_delay import LabelDelay
 from perennial.core.release.approval import Approval, progress, required
-from perennial.core.release.dependence import MeasuredDependence, measured_dependence
+from perennial.core.release.counted.dependence import MeasuredDependence, measured_dependence
+from perennial.core.release.counted.slices import Slice
+from perennial.core.release.counted.user_buckets import LogPosition
 from perennial.core.release.gate_report import GateReport
+from perennial.core.release.label_counts import LabelCounts
 from perennial.core.release.phase import Phase
 from perennial.core.release.plan import ALL, Step, plan
-from perennial.core.release.slices import Slice
 from perennial.core.release.traffic import Assignment, Counters, LikeRequests, Route, Target, UserCounts
-from perennial.core.release.user_buckets import LogPosition
 from perennial.core.release_spec import ApprovalSpec, ReleaseSpec
 from perennial.core.verdict import Judgement
 from perennial.core.version import VersionRef
@@ -60,21 +62,6 @@ class Pause(StrEnum):
     NOT_LOADED = "the servers do not load it in the time given"
     SAMPLE_RATIO = "the users were not assigned to the variants as planned"
     CHAMPION_UNHEALTHY = "it must go, but the champion has no healthy server"
-
-
-class LabelCounts(Frozen):
-    """Counts of one version's predictions whose labels came back."""
-
-    right: float = Field(0.0, ge=0, description="sum over requests of the share of right answers")
-    requests: int = Field(0, ge=0)
-    labels: int = Field(0, ge=0)
-    loss: float = Field(0.0, ge=0, description="sum over requests of the mean loss of its answers")
-    squares: float = Field(0.0, ge=0, description="sum of the squares of the same")
-    has_loss: bool = Field(False, description="the kind of task has a loss (`Task.losses`)")
-    sources: dict[str, int] = Field(default_factory=dict, description="source -> its labels that count")
-    without: dict[str, LabelCounts] = Field(
-        default_factory=dict, description="source that may not decide alone -> the counts without it"
-    )
 
 
 class ReleaseStatus(Frozen):
@@ -131,6 +118,11 @@ class ReleaseStatus(Frozen):
         default_factory=dict, description="digest -> labels in this step"
     )
     accuracy_at: AwareDatetime | None = Field(None, description="time of the last (costly) measurement")
+    label_delay: LabelDelay | None = Field(
+        None,
+        description="age from which a request has its label: of the spec, or as learnt in this step; None: not known",
+        exclude_if=lambda delay: delay is None,
+    )
     units: UserCounts | None = Field(
         None, description="users by variant in this step; measured with the accuracy"
     )
@@ -166,6 +158,12 @@ class ReleaseStatus(Frozen):
     def is_after(self, other: ReleaseStatus) -> bool:
         """Return whether it started later; ids order releases that started at the same instant."""
         return (self.started_at, self.release_id) > (other.started_at, other.release_id)
+
+    @property
+    def specified_delay(self) -> LabelDelay | None:
+        """The delay of labels that the spec names; None where it is learnt."""
+        delay = self.label_delay
+        return delay if delay is not None and not delay.by_truth else None
 
     @property
     def approved(self) -> bool:

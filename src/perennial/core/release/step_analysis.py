@@ -12,13 +12,14 @@ from perennial.core.release.analysis.clusters import ByCluster, ClusterKind, arm
 from perennial.core.release.analysis.criteria import is_slow_at_router, judge_traffic, unmeasured
 from perennial.core.release.analysis.over_machines import Clusters, bounded, judge_over_machines
 from perennial.core.release.analysis.sample_ratio import judge_split
+from perennial.core.release.counted.slices import spell_length, with_answers
+from perennial.core.release.counted.user_buckets import together
+from perennial.core.release.label_counts import LabelCounts
 from perennial.core.release.phase import Phase
 from perennial.core.release.plan import promotes
-from perennial.core.release.slices import spell_length, with_answers
-from perennial.core.release.status import LabelCounts, ReleaseStatus
+from perennial.core.release.status import ReleaseStatus
 from perennial.core.release.traffic import Counters, PoolName
 from perennial.core.release.transition import Transition
-from perennial.core.release.user_buckets import together
 from perennial.core.verdict import Judgement
 
 OF_USERS = 0.5
@@ -40,6 +41,7 @@ def analyse(transition: Transition) -> tuple[Judgement, ...]:
         evidence=judgements,
         accuracy=seen.accuracy,
         accuracy_at=seen.accuracy_at,
+        label_delay=seen.label_delay,
         units=seen.units,
         like_requests=seen.like_requests,
     )

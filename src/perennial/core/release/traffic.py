@@ -62,6 +62,13 @@ class Route(Frozen):
             raise ValueError("a share or a mirror needs a canary target")
         return self
 
+    @property
+    def split(self) -> str | None:
+        """Name of the split, another for every share; None where users are not split."""
+        if self.canary is None or self.assignment is None or not 0 < self.canary_weight < 100:
+            return None
+        return f"{self.model}/{self.canary.release_id}/{self.canary_weight:.2f}"
+
     def without_canary(self) -> Route:
         """Return the route with champion and backup alone."""
         return Route(model=self.model, stable=self.stable, backup=self.backup)

@@ -116,6 +116,7 @@ class Transition:
             "baseline": dict(self.seen.counters),
             "accuracy": {},
             "accuracy_at": None,
+            "label_delay": self.status.specified_delay,
             "units": None,
             **self._unread_users(),
             "suspected_slow": False,

@@ -108,6 +108,13 @@ class Multiclass(Task):
     ) -> np.ndarray:
         return np.asarray(decision == label, dtype=float)
 
+    @property
+    def truths(self) -> tuple[str, ...]:
+        return tuple(str(label) for label in self.classes)
+
+    def truth(self, label: np.ndarray) -> np.ndarray:
+        return np.asarray(label, dtype=np.int64)
+
     def change(self, before: np.ndarray, after: np.ndarray, scale: float) -> np.ndarray:
         """Return the total variation distance of the probabilities, in [0, 1]."""
         return np.asarray(np.abs(after - before).sum(axis=1) / 2)

@@ -62,6 +62,13 @@ class ScoreTask(Task):
     ) -> np.ndarray:
         return np.asarray(decision == (label >= POSITIVE), dtype=float)
 
+    @property
+    def truths(self) -> tuple[str, ...]:
+        return "negative", "positive"
+
+    def truth(self, label: np.ndarray) -> np.ndarray:
+        return np.asarray(label >= POSITIVE, dtype=np.int64)
+
     def sides(
         self, summary: np.ndarray, decision: np.ndarray, label: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:

@@ -121,7 +121,7 @@ def plan(
         ),
         **{
             path: PlanFile(text, False, "kubectl apply -k, in a cluster instead" * (path == "kustomization.yaml"))
-            for path, text in overlay(tenant, public, sorted(set(values) - {"recorder_database_url"}), base).items()
+            for path, text in overlay(tenant, public, sorted(values), base).items()
         },
         **{f"secrets/{name}": PlanFile(text, True, "") for name, text in values.items()},
     }  # fmt: skip

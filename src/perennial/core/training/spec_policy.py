@@ -86,7 +86,8 @@ monitoring:
   bins: 10
   columns:
 $watched  psi: {watch: 0.1, warn: 0.2, retrain: 0.3}
-  accuracy_drop_percent: {watch: 2, warn: 5, retrain: 10}
+  # Relative to the reference; of a number: by how much its mean error grows. A loss up to `watch` is tolerated.
+  accuracy_drop_percent: {watch: 1, warn: 2, retrain: 3}
   features_needed: $needed
   min_labels: 200
 

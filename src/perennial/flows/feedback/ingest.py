@@ -72,6 +72,7 @@ def ingest(inbox: Inbox, store: FeedbackStore, answered: Answered) -> FeedbackCo
     unknown: Counter[str] = Counter()
     foreign: Counter[str] = Counter()
     invalid: Counter[str] = Counter()
+    newest: dict[str, datetime] = {}
     for batch in batches:
         received += len(batch.labels) + len(batch.rewards)
         ids = batch.labels.keys() | batch.rewards.keys()
@@ -80,6 +81,7 @@ def ingest(inbox: Inbox, store: FeedbackStore, answered: Answered) -> FeedbackCo
         labels = _numbers({name: batch.labels[name] for name in batch.labels.keys() & allowed}, answered)
         rewards = {name: value for name, value in batch.rewards.items() if name in allowed}
         changed += store.put(labels, batch.at, batch.source) if labels else 0
+        newest |= {model: batch.at for name in labels if _is_newer(newest, model := known[name], batch.at)}
         changed += store.put_rewards(rewards, batch.at, batch.source) if rewards else 0
         for counts, reason, refused in (
             (unknown, "unknown", ids - known.keys()),
@@ -91,8 +93,18 @@ def ingest(inbox: Inbox, store: FeedbackStore, answered: Answered) -> FeedbackCo
                 inbox.set_aside(batch.source, reason, sorted(refused))
     inbox.stored(marks)
     return FeedbackCounts(
-        received, changed, dict(unknown), dict(foreign), inbox.broken, invalid=dict(invalid)
+        received,
+        changed,
+        dict(unknown),
+        dict(foreign),
+        inbox.broken,
+        invalid=dict(invalid),
+        newest_labels=newest,
     )
+
+
+def _is_newer(newest: Mapping[str, datetime], model: str, at: datetime) -> bool:
+    return model not in newest or newest[model] < at
 
 
 def _numbers(labels: Mapping[str, float | str], answered: Answered) -> dict[str, float]:

@@ -34,7 +34,7 @@ def right(rows: pd.DataFrame) -> np.ndarray:
         rows: columns task, score, decision and answer of the log, and value, the label as the store has it.
     """
     shares = np.zeros(len(rows))
-    for task, places, part in _by_task(rows):
+    for task, places, part in by_task(rows):
         score, decision, label = (part[name].to_numpy() for name in ("score", "decision", "value"))
         shares[places] = task.right(score, decision, label, _answers(task, part))
     return shares
@@ -47,7 +47,7 @@ def covered(rows: pd.DataFrame) -> np.ndarray:
         rows: columns as for `right`.
     """
     shares = np.full(len(rows), np.nan)
-    for task, places, part in _by_task(rows):
+    for task, places, part in by_task(rows):
         score, label = part["score"].to_numpy(), part["value"].to_numpy()
         shares[places] = task.covered(score, label, _answers(task, part))
     return shares
@@ -60,14 +60,14 @@ def losses(rows: pd.DataFrame) -> np.ndarray:
         rows: columns task, score and value, as for `right`.
     """
     losses = np.full(len(rows), np.nan)
-    for task, places, part in _by_task(rows):
+    for task, places, part in by_task(rows):
         loss = task.losses(part["score"].to_numpy(), part["value"].to_numpy())
         if loss is not None:
             losses[places] = loss
     return losses
 
 
-def _by_task(rows: pd.DataFrame) -> Iterator[tuple[Task, np.ndarray, pd.DataFrame]]:
+def by_task(rows: pd.DataFrame) -> Iterator[tuple[Task, np.ndarray, pd.DataFrame]]:
     """Yield each task of the rows, the places of its rows, and these rows."""
     for text, places in rows.groupby("task", sort=False).indices.items():
         yield logged_task(str(text)), np.asarray(places), rows.iloc[places]

@@ -7,22 +7,28 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from perennial.core.release.status import LabelCounts
+from perennial.core.monitoring.label_delay import LabelDelay
+from perennial.core.release.label_counts import LabelCounts
 from perennial.core.release_spec import FeedbackSpec
 from perennial.flows.feedback.votes import counted, losses, right, votes
+from perennial.flows.monitoring.labels_by_truth import answered, by_truth, grouped, weighed
+from perennial.flows.monitoring.truths import Truths
 from perennial.ports import FeedbackStore, PredictionLog
 
 if TYPE_CHECKING:
     import pandas as pd
 
-NEEDED = ["prediction_id", "request_id", "entity", "digest", "score", "decision", "shadow", "task", "answer"]
+NEEDED = [
+    "prediction_id", "request_id", "entity", "digest", "score", "decision", "shadow", "task", "answer", "at",
+    "unit", "context",
+]  # fmt: skip
 KEY = ["request_id", "entity", "place", "of"]
 """`of` counts the rows with the same request id and entity; `place` is the position of a row among them."""
 
 
 def accuracy(
     model: str, since: datetime, feedback: FeedbackStore, predictions: PredictionLog, policy: FeedbackSpec,
-    with_mirrored: bool = True,
+    with_mirrored: bool = True, now: datetime | None = None, delay: LabelDelay | None = None,
 ) -> dict[str, LabelCounts]:  # fmt: skip
     """Return the label counts by digest, for predictions and labels since then.
 
@@ -36,36 +42,63 @@ def accuracy(
     Args:
         policy: whose labels count.
         with_mirrored: count mirrored predictions, too; else each labelled request counts once.
+        now, delay: count only requests that are old enough; None: all of them, and the counts say that the delay
+            is not known.
     """
     labels = feedback.labels(since=since)
-    if not labels:
-        return {}
     log = predictions.read(model, since=since)
-    if log.empty:
+    if log.empty or not labels:
         return {}
     import pandas as pd
 
-    log = log.reindex(columns=NEEDED).astype({"shadow": bool})
-    # Joined after `_placed`: a row without a label has a place too.
-    answered = _placed(log[~log["shadow"]]).merge(votes(labels), on="prediction_id")
-    known = answered
+    features = [f"feature:{policy.group}"] if f"feature:{policy.group}" in log else []
+    log = log.reindex(columns=[*NEEDED, *features]).astype({"shadow": bool})
+    if not with_mirrored:
+        log = log[~log["shadow"]]
+    old = pd.Series(True, index=log.index)
+    if now is not None and delay is not None:
+        old = log["at"] <= now - delay.span
+    young = log[~old].groupby("digest")["request_id"].nunique()
+    # Placed before those without a label and the young ones are left out: they have a place too.
+    log = pd.concat([_placed(log[~log["shadow"]]), _placed(log[log["shadow"]], "digest")]).sort_index()
+    log = grouped(log[old], policy.group)
+    answered_rows, mirrored = log[~log["shadow"]], log[log["shadow"]]
+    known = answered_rows.merge(votes(labels), on="prediction_id")
     if with_mirrored:
-        mirrored = _placed(log[log["shadow"]], "digest").merge(answered[[*KEY, "source", "value"]], on=KEY)
-        known = pd.concat([answered, mirrored], ignore_index=True)
+        copies = mirrored.merge(known[[*KEY, "source", "value"]], on=KEY)
+        known = pd.concat([known, copies], ignore_index=True)
     known["right"], known["loss"] = right(known), losses(known)
     known = counted(known, policy, "digest")
-    return {str(digest): _counts(rows, policy) for digest, rows in known.groupby("digest")}
+    truths = Truths.of(known)
+    hours = None if delay is None else delay.hours
+    counts = {
+        str(digest): LabelCounts(young=int(count), maturity_hours=hours) for digest, count in young.items()
+    }
+    for digest, votes_about in known.groupby("digest"):
+        rows = weighed(log[log["digest"] == digest])
+        weights = rows[["prediction_id", "weight"]]
+        counts[str(digest)] = _counts(
+            votes_about.merge(weights, on="prediction_id"), policy, truths
+        ).model_copy(
+            update={
+                "maturity_hours": hours,
+                "young": int(young.get(digest, 0)),
+                "answered": rows["request_id"].nunique(),
+                "answers": answered(rows, truths),
+            }
+        )
+    return counts
 
 
-def _counts(rows: pd.DataFrame, policy: FeedbackSpec) -> LabelCounts:
+def _counts(rows: pd.DataFrame, policy: FeedbackSpec, truths: Truths) -> LabelCounts:
     """Count the votes about a version, all together and without each source that may not decide alone."""
     sources = {str(source): int(count) for source, count in rows["source"].value_counts().items()}
     alone = [source for source in sources if source != policy.sole_source]
-    without = {source: _sums(rows[rows["source"] != source]) for source in alone}
-    return _sums(rows).model_copy(update={"sources": sources, "without": without})
+    without = {source: _sums(rows[rows["source"] != source], truths) for source in alone}
+    return _sums(rows, truths).model_copy(update={"sources": sources, "without": without})
 
 
-def _sums(rows: pd.DataFrame) -> LabelCounts:
+def _sums(rows: pd.DataFrame, truths: Truths) -> LabelCounts:
     """Count each request once, whatever its rows and its sources."""
     by_prediction = rows.groupby(["request_id", "prediction_id"])[["right", "loss"]].mean()
     by_request = by_prediction.groupby(level="request_id").mean()
@@ -78,6 +111,7 @@ def _sums(rows: pd.DataFrame) -> LabelCounts:
         has_loss=has_loss,
         loss=float(loss.sum()) if has_loss else 0.0,
         squares=float((loss**2).sum()) if has_loss else 0.0,
+        truths=by_truth(rows, truths),
     )
 
 

@@ -27,10 +27,9 @@ from perennial.core.release.status import ReleaseStatus
 from perennial.core.spec import ModelSpec
 from perennial.core.version import VersionRef
 from perennial.errors import UnknownRelease
+from perennial.flows.evaluation.answer_again import answer_again
 from perennial.flows.evaluation.offline_features import OfflineSource
-from perennial.flows.evaluation.served_features import served_features
 from perennial.flows.feedback.votes import counted, losses, right, votes
-from perennial.flows.training.package import version_features, version_task
 from perennial.flows.versions import find_version
 from perennial.ports import FeedbackStore, Labels, Ledger, PredictionLog, Registry, ReleaseStore, Scorer
 
@@ -168,17 +167,11 @@ def answered_again(
         files: of the version that answers again.
         known: logged answers with labels that count (`votes`), index 0 .. n-1.
     """
-    task, asked = version_task(files), served_features(version_features(spec, files), known, ports.offline)
-    usable = asked.usable
-    rows = known[usable].reset_index(drop=True)
+    again = answer_again(spec, files, known, ports.scorer, ports.offline)
+    task, answers = again.task, again.answers
+    rows = known.iloc[again.places].reset_index(drop=True)
     if rows.empty:
         return rows, len(known)
-    inputs = np.ascontiguousarray(asked.values[usable], dtype=np.float32)
-    answers = np.asarray(ports.scorer.score(files, inputs), dtype=float)
-    wrong = task.wrong_rows(answers, len(rows))  # refuses another shape
-    sound = np.ones(len(rows), dtype=bool)
-    sound[wrong] = False
-    rows, answers = rows[sound].reset_index(drop=True), answers[sound]
     label, summary = rows["value"].to_numpy(), task.summary(answers)
     wide = answers if task.width() is not None else None
     loss = task.losses(summary, label)

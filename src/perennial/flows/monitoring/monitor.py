@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -12,34 +11,38 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from perennial.core.events import Entry, Event, LedgerRow, SystemActor
+from perennial.core.monitoring.alarm_budget import AlarmBudget
 from perennial.core.monitoring.drift import DECISION, SCORE, ColumnDrift
 from perennial.core.monitoring.feedback_counts import FeedbackCounts
+from perennial.core.monitoring.harm_detector import Harm
 from perennial.core.monitoring.levels import AccuracyEstimate, Coverage, Level, MonitorVerdict, verdict
 from perennial.core.monitoring.retraining import (
     Hold,
     JudgedWindow,
     Retrain,
-    decide_retrain,
     retraining_event,
-    retraining_requests,
 )
 from perennial.core.payloads import LevelChange
 from perennial.core.release.traffic import Target
 from perennial.core.release_spec import FeedbackSpec
 from perennial.core.spec import ModelSpec
+from perennial.core.tasks import Task
 from perennial.core.tasks.stored import logged_task
-from perennial.core.version import VersionRef
-from perennial.errors import MalformedInput, RouterUnavailable, ToolError, UnknownVersion
-from perennial.files import replacing
+from perennial.errors import RouterUnavailable, ToolError
 from perennial.flows.feedback.votes import counted, covered, right, votes
+from perennial.flows.monitoring.decide import Labelled, ReferenceAndWindow, decide, withhold_or_go_on
+from perennial.flows.monitoring.harm import harm_seen
+from perennial.flows.monitoring.reference import reference_rows
 from perennial.flows.monitoring.retrain import raise_and_record
 from perennial.flows.monitoring.window import RefusedTraffic, Window, read_window
 from perennial.flows.training.package import RIGHT
 from perennial.ports import (
+    DetectorStore,
     DriftReporter,
     FeedbackStore,
     Ledger,
     PredictionLog,
+    Reference,
     Registry,
     Router,
     Scheduler,
@@ -51,7 +54,6 @@ if TYPE_CHECKING:
 
     from perennial.ports import BySource
 
-REFERENCE = "reference.parquet"
 KEPT_REPORTS = 20
 
 
@@ -65,7 +67,11 @@ class MonitorPorts:
     ledger: Ledger
     drift: DriftReporter
     scheduler: Scheduler
+    detectors: DetectorStore
+    budget: AlarmBudget
     refused: RefusedTraffic = field(default_factory=RefusedTraffic)
+    references: Callable[[Task], Mapping[str, Reference]] = lambda task: {}
+    """Returns the cheap models of a kind of task by name, for the back-test; none: no back-test."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +114,11 @@ def monitor_model(
         return MonitorResult(spec.name, now, None, unsure, Hold(why=unsure.reasons[0]))
     target = route.stable
     # Fetched early, so that the first verdict on a champion does not depend on the registry.
-    reference = _reference(spec, ports.registry, target, folders.references)
+    reference = reference_rows(spec, ports.registry, target, folders.references)
+    detector = harm_seen(
+        spec, target.digest, reference, ports.detectors, ports.predictions, ports.feedback, now,
+        ports.budget.share,
+    )  # fmt: skip
     seen = read_window(spec, ports.predictions, target, now)
     window, policy = seen.rows, spec.monitoring
     refused = _refused_share(spec.name, ports)
@@ -117,19 +127,21 @@ def monitor_model(
         return MonitorResult(spec.name, now, target, judged, Hold(why=judged.reasons[0]))
     report = folders.reports / spec.name / f"{now:%Y%m%dT%H%M%S}.html"
     drifts = ports.drift.compare(spec, reference, window, report)
-    judged = _judge(spec, reference, seen, drifts, ports.feedback, refused)
+    harm = None if detector is None else detector.harm
+    judged = _judge(spec, reference, seen, drifts, ports.feedback, refused, harm)
     key = f"{target.digest[:12]}-{window['prediction_id'].iloc[-1]}"
     alarmed = JudgedWindow.of(key, target.digest, policy, drifts)
     rows = ports.ledger.rows(spec.name)
-    decision = (
-        Hold(why="nothing trains this model here: its versions are imported")
-        if spec.entrypoint is None
-        else decide_retrain(spec.retraining, judged, alarmed, retraining_requests(rows), now)
-    )
+    decision = decide(spec, judged, alarmed, rows, now)
+    backtest = None
+    if isinstance(decision, Retrain):
+        sources = Labelled(ports.ledger, ports.predictions, ports.feedback, ports.references)
+        seen_rows = ReferenceAndWindow(reference, window, key, rows)
+        decision, backtest = withhold_or_go_on(spec, target, judged, decision, seen_rows, sources, now)
     if isinstance(decision, Retrain):
         extra = retraining_event(
             decision.reason, decision.text, who=SystemActor.MONITOR, key=key, digest=target.digest, window=key,
-            psi={drift.column: round(drift.psi, 4) for drift in drifts}, moved=alarmed.moved,
+            psi={drift.column: round(drift.psi, 4) for drift in drifts}, moved=alarmed.moved, backtest=backtest,
         )  # fmt: skip
         raise_and_record(spec.name, extra, SystemActor.MONITOR, ports.ledger, ports.scheduler, now)
     changed = _record_level(spec, ports.ledger, rows, target, judged, now)
@@ -140,34 +152,6 @@ def monitor_model(
     return MonitorResult(spec.name, now, target, judged, decision, report, problems=problems)
 
 
-def _reference(spec: ModelSpec, registry: Registry, target: Target, cache: Path) -> pd.DataFrame:
-    """Return the holdout rows on which the champion was evaluated, with its scores."""
-    import pandas as pd
-
-    path = cache / f"{target.digest}.parquet"
-    if not path.is_file():
-        record = registry.find(spec.name, target.version)
-        if record is None or record.ref.digest != target.digest:
-            raise UnknownVersion(
-                f"the route of {spec.name} names {target.version} ({target.digest[:12]}), "
-                "which is not in the registry",
-                hint=f"perennial models show {spec.name}",
-            )
-        _keep_reference(registry, record.ref, path)
-    return pd.read_parquet(path)
-
-
-def _keep_reference(registry: Registry, ref: VersionRef, path: Path) -> None:
-    """Write the reference into the cache atomically: another process may read it meanwhile."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent) as aside:
-        fetched = registry.fetch(ref, Path(aside) / "files") / REFERENCE
-        if not fetched.is_file():
-            raise MalformedInput(f"{ref} has no {REFERENCE}", hint="train and release it again")
-        with replacing(path) as temporary:
-            shutil.copyfile(fetched, temporary)
-
-
 def _judge(
     spec: ModelSpec,
     reference: pd.DataFrame,
@@ -175,6 +159,7 @@ def _judge(
     drifts: list[ColumnDrift],
     feedback: FeedbackStore,
     refused: float | None,
+    harm: Harm | None,
 ) -> MonitorVerdict:
     rows = window.rows
     known = accuracy_known(spec, reference)
@@ -182,7 +167,16 @@ def _judge(
     seen = accuracy_seen(rows, labels, spec.release.feedback)
     covered = coverage_seen(rows, labels, spec.release.feedback)
     return verdict(
-        spec.monitoring, drifts, known, seen, len(rows), window.requests, window.unknown, refused, covered
+        spec.monitoring,
+        drifts,
+        known,
+        seen,
+        len(rows),
+        window.requests,
+        window.unknown,
+        refused,
+        covered,
+        harm,
     )
 
 

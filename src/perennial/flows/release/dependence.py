@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from perennial.core.release.analysis.traffic_profile import Dependence
-from perennial.core.release.slices import SPELL
+from perennial.core.release.counted.slices import SPELL
 from perennial.core.release.status import ReleaseStatus
 
 if TYPE_CHECKING:

@@ -61,6 +61,7 @@ class FailoverWatch:
         for model in self._suspects():
             lines += self._attempt(model, partial(self._check_record, model, now))
         lines += self._attempt("router", lambda: self._check_router(now))
+        lines += self._attempt("router's log", self._keep_log_small)
         self._backups = self._read_backups()
         for model in self._models:
             lines += self._attempt(model, partial(self._look_at, model, now))
@@ -119,6 +120,10 @@ class FailoverWatch:
         if differences:
             router.repair()
         return [f"ALARM {Event.ROUTE_CHANGED_OUTSIDE}: {text}" for text in differences]
+
+    def _keep_log_small(self) -> list[str]:
+        self.ports.router.keep_log_small()
+        return []
 
     def _tell(
         self, subject: str, routes: Sequence[Route], differences: tuple[str, ...], now: datetime

@@ -153,7 +153,8 @@ def _measure(
     sound = all(judgement.verdict is not Verdict.FAIL for judgement in judgements)
     latencies = _latencies(ref, manifest, files, ports, clock, sleep) if sound else []
     checks = (reproduced, *ports.terms(spec, record), *judgements)
-    report = gate.judge(spec.gate, record, champion, latencies, checks)
+    afresh = ports.afresh(spec, record, champion) if champion and gate.is_stale(record, champion) else None
+    report = gate.judge(spec.gate, record, champion, latencies, checks, afresh)
     return report.model_copy(update={"seal": before})
 
 

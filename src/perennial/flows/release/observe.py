@@ -6,16 +6,20 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from perennial.core.monitoring.label_delay import LabelDelay
 from perennial.core.release import approval
+from perennial.core.release.counted.user_buckets import UserBuckets
+from perennial.core.release.label_counts import LabelCounts
 from perennial.core.release.observation import Observation
 from perennial.core.release.phase import Phase
 from perennial.core.release.plan import by_server
-from perennial.core.release.status import Intent, LabelCounts, ReleaseStatus
+from perennial.core.release.status import Intent, ReleaseStatus
 from perennial.core.release.traffic import PoolName, Route, UserCounts
 from perennial.core.release.withdrawal import is_withdrawn, withdrawal_intent
 from perennial.errors import DataError, ToolError
 from perennial.flows.experiment.gather import assigned_predictions, count_users
 from perennial.flows.monitoring.accuracy import accuracy
+from perennial.flows.monitoring.label_delays import label_delay
 from perennial.flows.release.like_requests import like_requests
 from perennial.flows.release.served_files import current_seal
 
@@ -79,12 +83,14 @@ def observe(status: ReleaseStatus, ports: ReleasePorts, now: datetime) -> Observ
         )
     if phase in COUNTED:
         seen["counters"] = attempt("router", lambda: dict(ports.router.counters(model)), {})
+        seen["user_buckets"] = _answers_of_users(status, live, ports)
     if phase.is_measured() or phase is Phase.ABORTING:
         seen["healthy"] = attempt("router", lambda: dict(ports.router.healthy(model)), {})
     if phase.is_measured():
         seen |= {
             "accuracy": status.accuracy,
             "accuracy_at": status.accuracy_at,
+            "label_delay": status.label_delay,
             "units": status.units,
             "like_requests": status.like_requests,
         }
@@ -94,11 +100,30 @@ def observe(status: ReleaseStatus, ports: ReleasePorts, now: datetime) -> Observ
                 "prediction log", lambda: like_requests(status, ports.predictions), status.like_requests
             )
         if due:
-            labels = attempt("prediction log", lambda: _accuracy(status, ports), status.accuracy)
-            seen |= {"accuracy": labels, "accuracy_at": now}
+            delay = status.label_delay
+            if delay is None:
+                delay = attempt(
+                    "prediction log",
+                    lambda: label_delay(model, ports.predictions, ports.feedback, now),
+                    None,
+                )
+            labels = attempt("prediction log", lambda: _accuracy(status, ports, now, delay), status.accuracy)
+            seen |= {"accuracy": labels, "accuracy_at": now, "label_delay": delay}
             if status.current is not None and status.current.mismatch is not None:
                 seen["units"] = attempt("prediction log", lambda: _units(status, ports), status.units)
     return Observation(errors=tuple(attempt.errors), **seen)
+
+
+def _answers_of_users(status: ReleaseStatus, live: Route | None, ports: ReleasePorts) -> UserBuckets:
+    """Return the new answers by bucket of users.
+
+    Where they cannot be read the totals still count: the reason is kept, and the next look reads from the same place.
+    """
+    split = live.split if live is not None else None
+    try:
+        return ports.router.answers_of_users(split, status.users_read)
+    except ToolError as error:
+        return UserBuckets(after=status.users_read, read=status.users_read, problems=(error.message,))
 
 
 def _rollbacks(status: ReleaseStatus, live: Route | None, ports: ReleasePorts) -> list[Intent]:
@@ -142,9 +167,13 @@ def _takes_over(release: ReleaseStatus) -> bool:
     return release.gate is not None and release.gate.passed and release.outcome is not Phase.REJECTED
 
 
-def _accuracy(status: ReleaseStatus, ports: ReleasePorts) -> dict[str, LabelCounts]:
-    since = status.entered_at
-    return accuracy(status.model, since, ports.feedback, ports.predictions, status.policy.feedback)
+def _accuracy(
+    status: ReleaseStatus, ports: ReleasePorts, now: datetime, delay: LabelDelay | None
+) -> dict[str, LabelCounts]:
+    return accuracy(
+        status.model, status.entered_at, ports.feedback, ports.predictions, status.policy.feedback,
+        now=now, delay=delay,
+    )  # fmt: skip
 
 
 def _units(status: ReleaseStatus, ports: ReleasePorts) -> UserCounts:

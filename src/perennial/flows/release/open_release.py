@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from perennial.core.events import Entry, Event
+from perennial.core.monitoring.label_delay import LabelDelay
 from perennial.core.release.approval import people
 from perennial.core.release.phase import Phase
 from perennial.core.release.status import ReleaseStatus, policy_digest, release_id
@@ -62,6 +63,7 @@ def open_release(
         started_at=now,
         phase=Phase.PENDING,
         entered_at=now,
+        label_delay=_named_delay(spec),
         note="the gate measures it",
     )
     entry = Entry(
@@ -80,3 +82,9 @@ def open_release(
         },
     )
     return ports.releases.save(status, None, [entry])
+
+
+def _named_delay(spec: ModelSpec) -> LabelDelay | None:
+    """Return the delay of labels that the spec names; None where it is learnt from the traffic."""
+    longest = spec.monitoring.label_delay
+    return None if longest is None else LabelDelay(hours=longest / timedelta(hours=1))

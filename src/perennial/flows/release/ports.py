@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from perennial.core.release.afresh import Afresh
 from perennial.core.spec import ModelSpec
 from perennial.core.training.registration import VersionRecord
 from perennial.core.verdict import Judgement
@@ -51,6 +52,8 @@ class ReleasePorts:
     """Checks of a candidate's files, for the gate (`flows.evaluation.checks`)."""
     terms: Callable[[ModelSpec, VersionRecord], tuple[Judgement, ...]] = lambda spec, record: ()
     """Checks of the terms of data and packages, for the gate (`flows.governance.licensing`)."""
+    afresh: Callable[[ModelSpec, VersionRecord, VersionRecord], Afresh | None] = lambda spec, new, old: None
+    """Evaluates candidate and champion on the newest labels (`flows.release.afresh`); None: it cannot here."""
     spec_digest: Callable[[str], str | None] = lambda model: None
     """Model -> `core.release.status.policy_digest` of its current spec; None where it cannot be read."""
     published: Published = lambda service: {}

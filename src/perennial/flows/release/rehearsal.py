@@ -8,11 +8,13 @@ from datetime import datetime, timedelta
 import numpy as np
 
 from perennial.core.release.analysis.rehearsal import rehearse
+from perennial.core.release.analysis.simulated_labels import observed_truths
 from perennial.core.release.analysis.traffic_profile import TrafficProfile
 from perennial.core.release.status import ReleaseStatus
 from perennial.core.release_spec import FeedbackSpec, ReleaseSpec
 from perennial.errors import DataError
 from perennial.flows.monitoring.accuracy import accuracy
+from perennial.flows.monitoring.label_delays import label_delay
 from perennial.flows.release.dependence import observed_dependence
 from perennial.ports import FeedbackStore, PredictionLog
 
@@ -46,7 +48,8 @@ def observed_traffic(
     hours = max((now - log["at"].min()) / timedelta(hours=1), LEAST_HOURS)
     latency = np.maximum(log["latency_ms"].to_numpy(dtype=float), 1e-3)
     counted = policy or FeedbackSpec()
-    counts = accuracy(model, since, feedback, predictions, counted, with_mirrored=False).values()
+    counts = list(accuracy(model, since, feedback, predictions, counted, with_mirrored=False).values())
+    delay = label_delay(model, predictions, feedback, now) if counts else None
     requests, labels = sum(count.requests for count in counts), sum(count.labels for count in counts)
     labelled = min(requests, len(log))
     right = sum(count.right for count in counts) / max(1, requests)
@@ -59,6 +62,8 @@ def observed_traffic(
         labelled=labelled / len(log),
         labels_per_request=max(1.0, labels / max(1, labelled)),
         dependence=observed_dependence(log, earlier),
+        label_delay_hours=0.0 if delay is None else delay.hours,
+        truths=observed_truths(counts),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -10,14 +11,17 @@ from importlib.metadata import version
 import httpx
 
 from perennial import account_file
+from perennial.core.certificates.roles import ProcessRole
 from perennial.core.governance.identity import Role
 from perennial.errors import PerennialError
 from perennial.local import supervisor, supervisord
 from perennial.local.doctor.finding import Finding, State, attempt, problem
 from perennial.settings import Settings
 from perennial.wiring import database, monitoring
+from perennial.wiring.certificates import page_verify
 
 WAIT = httpx.Timeout(10.0, connect=3.0)
+Verify = ssl.SSLContext | bool
 SKEW = timedelta(seconds=10)
 """Difference of two clocks from which tokens, certificates and the order of ledger entries suffer."""
 DOWN = "not asked: the processes are down"
@@ -74,13 +78,14 @@ def traffic(settings: Settings) -> Iterator[Finding]:
 
 def envoy(settings: Settings) -> Iterator[Finding]:
     """Ask Envoy as a client would; any answer will do."""
-    yield from _asked("Envoy", f"{settings.envoy_url}/v2/health/live", settings)[1]
+    yield from _asked("Envoy", f"{settings.envoy_url}/v2/health/live", settings.verify)[1]
 
 
 def mlflow(settings: Settings) -> Iterator[Finding]:
     """Check MLflow's server, its version, and that it knows our account."""
     url = settings.mlflow_url
-    answer, findings = _asked("MLflow", f"{url}/health", settings)
+    verify = page_verify(settings, ProcessRole.MLFLOW)
+    answer, findings = _asked("MLflow", f"{url}/health", verify)
     yield from findings
     if answer is None:
         return
@@ -92,10 +97,10 @@ def mlflow(settings: Settings) -> Iterator[Finding]:
     if name is None or account is None:
         return
     search = f"{url}/api/2.0/mlflow/experiments/search?max_results=1"
-    signed_in = _get(search, settings, auth=(name, account.password))
+    signed_in = _get(search, verify, auth=(name, account.password))
     if signed_in is not None and signed_in.is_success:
         yield Finding("MLflow account", State.OK, f"{name} may read")
-        running = _get(f"{url}/version", settings, auth=(name, account.password))
+        running = _get(f"{url}/version", verify, auth=(name, account.password))
         if running is not None and running.is_success:
             yield _same_version("MLflow", running.text.strip(), "mlflow")
     else:
@@ -107,7 +112,8 @@ def mlflow(settings: Settings) -> Iterator[Finding]:
 def airflow(settings: Settings) -> Iterator[Finding]:
     """Check Airflow's parts, its version, our account, and that it could read every DAG."""
     url = settings.airflow_url
-    answer, findings = _asked("Airflow", f"{url}/api/v2/monitor/health", settings)
+    verify = page_verify(settings, ProcessRole.AIRFLOW)
+    answer, findings = _asked("Airflow", f"{url}/api/v2/monitor/health", verify)
     yield from findings
     if answer is None or not answer.is_success:
         return
@@ -116,7 +122,7 @@ def airflow(settings: Settings) -> Iterator[Finding]:
         # A part that this installation does not start has no status.
         if status not in ("healthy", None):
             yield Finding(f"Airflow {part}", State.PROBLEM, f"is {status}", "perennial local status; its log")
-    running = _get(f"{url}/api/v2/version", settings)
+    running = _get(f"{url}/api/v2/version", verify)
     if running is not None and running.is_success:
         yield _same_version("Airflow", running.json()["version"], "apache-airflow")
 
@@ -133,11 +139,11 @@ def airflow(settings: Settings) -> Iterator[Finding]:
         )
 
 
-def _asked(name: str, url: str, settings: Settings) -> tuple[httpx.Response | None, list[Finding]]:
+def _asked(name: str, url: str, verify: Verify) -> tuple[httpx.Response | None, list[Finding]]:
     """Return the answer of a server, if it answers, and the findings about that and about its clock."""
     before = datetime.now(UTC)
     try:
-        answer = httpx.get(url, timeout=WAIT, verify=settings.verify, trust_env=False)
+        answer = httpx.get(url, timeout=WAIT, verify=verify, trust_env=False)
     except httpx.HTTPError as error:
         fix = f"{START}; is the address right, and does PERENNIAL_TLS_CA hold its certificate?"
         return None, [
@@ -164,9 +170,9 @@ def clock(name: str, answer: httpx.Response, before: datetime, after: datetime) 
         yield Finding(f"clock of {name}", State.OK, f"as ours, within {SKEW.total_seconds():.0f} s")
 
 
-def _get(url: str, settings: Settings, auth: tuple[str, str] | None = None) -> httpx.Response | None:
+def _get(url: str, verify: Verify, auth: tuple[str, str] | None = None) -> httpx.Response | None:
     try:
-        return httpx.get(url, timeout=WAIT, verify=settings.verify, trust_env=False, auth=auth)
+        return httpx.get(url, timeout=WAIT, verify=verify, trust_env=False, auth=auth)
     except httpx.HTTPError:
         return None
 

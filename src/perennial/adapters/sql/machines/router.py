@@ -9,7 +9,8 @@ from typing import Any
 from perennial.adapters.sql.machines.calls import HINT, some_of
 from perennial.adapters.sql.machines.machines import SqlMachines
 from perennial.adapters.sql.machines.wanted import SqlWanted
-from perennial.core.machine import Call, CallName, Refusal, Wanted, WantedKind, joined
+from perennial.core.machine import Call, CallName, Refusal, Wanted, WantedKind, joined, joined_users
+from perennial.core.release.counted.user_buckets import LogPosition, UserBuckets
 from perennial.core.release.traffic import (
     BACKUP,
     AnyRoute,
@@ -97,6 +98,13 @@ class SqlRouter:
         answers = some_of(self._machines, Call(name=CallName.COUNTERS, model=model), RouterUnavailable)
         pools = (*(pool.value for pool in PoolName), BACKUP)
         return joined({**self._machines.counted(model), **answers}, pools, answers)
+
+    def answers_of_users(self, split: str | None, after: Mapping[str, LogPosition]) -> UserBuckets:
+        call = Call(name=CallName.USERS, split=split, after=dict(after))
+        return joined_users(some_of(self._machines, call, RouterUnavailable), after)
+
+    def keep_log_small(self) -> None:
+        """Do nothing: the agent of each machine does."""
 
     def healthy(self, model: str) -> Mapping[str, int]:
         answers = some_of(self._machines, Call(name=CallName.HEALTHY, model=model), RouterUnavailable)

@@ -34,7 +34,7 @@ from perennial.core.release.analysis.harm_tests import (
     tolerated_ratio,
 )
 from perennial.core.release.analysis.labels import judge_labels
-from perennial.core.release.status import LabelCounts
+from perennial.core.release.label_counts import LabelCounts
 from perennial.core.release.traffic import Counters, LikeRequests
 from perennial.core.release_spec import CriteriaSpec
 from perennial.core.statistics import growth_to_decide

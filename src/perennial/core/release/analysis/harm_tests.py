@@ -14,14 +14,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from perennial.core.mean_bounds import mean_exceeds
 from perennial.core.release_spec import CriteriaSpec
 from perennial.core.statistics import (
     Booleans,
     Counts,
     Floats,
     difference_bounds,
-    difference_exceeds,
     exceeds,
     one_side,
     tail_level,
@@ -49,39 +47,6 @@ def error_increase(
     """Return whether a harmful increase of the error rate is proven, and whether the named one is excluded."""
     low, high = difference_bounds(errors, requests, champion_errors, champion_requests, criteria.confidence)
     return low > tolerated_increase(criteria), high < criteria.error_rate_increase
-
-
-def is_accuracy_drop_proven(
-    criteria: CriteriaSpec,
-    wrong: Counts,
-    requests: Counts,
-    champion_wrong: Counts,
-    champion_requests: Counts,
-) -> Booleans:
-    """Return whether a harmful drop of the accuracy is proven.
-
-    Args:
-        wrong: sum over requests of the share of wrong answers. Requests are counted, not labels: the answers
-            of one request (tests of one CI cycle) are right or wrong together, so counting each label as
-            evidence of its own would abort on noise.
-    """
-    tolerated = tolerated_drop(criteria)
-    return difference_exceeds(
-        wrong, requests, champion_wrong, champion_requests, tolerated, criteria.confidence
-    )
-
-
-def is_loss_increase_proven(
-    criteria: CriteriaSpec,
-    loss: tuple[Counts, Counts, Counts],
-    champion_loss: tuple[Counts, Counts, Counts],
-) -> Booleans:
-    """Return whether a harmful increase of the mean loss is proven (`perennial.core.mean_bounds`).
-
-    Args:
-        loss: sum over requests of the mean loss of its answers, sum of its squares, number of requests.
-    """
-    return mean_exceeds(*loss, *champion_loss, tolerated_factor(criteria), criteria.confidence)
 
 
 def champion_latency_level(criteria: CriteriaSpec, champion_requests: int) -> float | None:

@@ -1,20 +1,20 @@
-"""Judge a candidate by the labels of its answers: the share of right ones, and the mean loss where a kind has one."""
+"""Judge a candidate by the labels of its answers: the share of right ones, and the mean loss where a kind has one.
+
+Only requests that are old enough to have a label count (`core.monitoring.label_delay`), and the versions are compared
+within each truth (`within_truth`): neither early labels nor a selection of them decide.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from perennial.core.release.analysis.harm_tests import (
-    is_accuracy_drop_proven,
-    is_loss_increase_proven,
-    tolerated_drop,
-    tolerated_factor,
-)
-from perennial.core.release.status import LabelCounts
+from perennial.core.release.analysis.harm_tests import tolerated_drop, tolerated_factor
+from perennial.core.release.analysis.within_truth import Difference, increase_of_errors, increase_of_loss
+from perennial.core.release.label_counts import LabelCounts
 from perennial.core.release_spec import CriteriaSpec
 from perennial.core.verdict import Judgement, Verdict
 
-IsWorse = Callable[[CriteriaSpec, LabelCounts, LabelCounts], bool]
+Compare = Callable[[LabelCounts, LabelCounts], Difference]
 
 
 def judge_labels(
@@ -22,10 +22,21 @@ def judge_labels(
 ) -> tuple[Judgement, ...]:
     """Return the judgement of the accuracy, and of the loss where both versions have one."""
     needed = f"not proven more than {tolerated_drop(criteria):.2%} below the champion's"
-    judged = [_judged("accuracy", criteria, candidate, champion, needed, _is_less_right, _share)]
+    judged = [
+        _judged(
+            "accuracy", criteria, candidate, champion, needed, tolerated_drop(criteria),
+            lambda mine, theirs: increase_of_errors(mine, theirs, criteria.confidence), _shares_right,
+        )
+    ]  # fmt: skip
     if candidate.has_loss and champion.has_loss:
-        needed = f"not proven above {tolerated_factor(criteria):g} x the champion's"
-        judged.append(_judged("loss", criteria, candidate, champion, needed, _is_farther_off, _loss))
+        factor = tolerated_factor(criteria)
+        needed = f"not proven above {factor:g} x the champion's"
+        judged.append(
+            _judged(
+                "loss", criteria, candidate, champion, needed, 0.0,
+                lambda mine, theirs: increase_of_loss(mine, theirs, factor, criteria.confidence), _losses,
+            )
+        )  # fmt: skip
     return tuple(judged)
 
 
@@ -35,20 +46,23 @@ def _judged(
     candidate: LabelCounts,
     champion: LabelCounts,
     needed: str,
-    is_worse: IsWorse,
-    shown: Callable[[LabelCounts], str],
+    limit: float,
+    compare: Compare,
+    shown: Callable[[LabelCounts, LabelCounts, Difference], str],
 ) -> Judgement:
-    if min(candidate.labels, champion.labels) < criteria.min_labels:
-        labels = f"{candidate.labels} and {champion.labels} labels: not judged below {criteria.min_labels}"
-        known = sorted({*candidate.sources, *champion.sources})
-        labels += f" (by {', '.join(known)})" if known else ""
-        return Judgement(rule=rule, verdict=Verdict.PASS, observed=labels, needed=needed)
-    observed = f"{shown(candidate)}, champion {shown(champion)}"
-    proven = is_worse(criteria, candidate, champion)
+    few = _too_few(criteria, candidate, champion)
+    if few:
+        return Judgement(rule=rule, verdict=Verdict.PASS, observed=few, needed=needed)
+    difference = compare(candidate, champion)
+    observed = shown(candidate, champion, difference) + _waiting(candidate, champion)
+    if difference.contradicts:
+        observed += "; whether a label comes depends on the answer, too: nothing can be told from them"
+        return Judgement(rule=rule, verdict=Verdict.UNSURE, observed=observed, needed=needed)
+    proven = difference.exceeds(limit)
     alone = [
         source
         for source in sorted({*candidate.without, *champion.without})
-        if proven and not is_worse(criteria, _without(candidate, source), _without(champion, source))
+        if proven and not compare(_without(candidate, source), _without(champion, source)).exceeds(limit)
     ]
     if alone:
         # A person looks at it: a source that may not decide alone must not end a release.
@@ -58,20 +72,53 @@ def _judged(
     return Judgement(rule=rule, verdict=verdict, observed=observed, needed=needed)
 
 
-def _is_less_right(criteria: CriteriaSpec, candidate: LabelCounts, champion: LabelCounts) -> bool:
-    proven = is_accuracy_drop_proven(
-        criteria,
-        candidate.requests - candidate.right,
-        candidate.requests,
-        champion.requests - champion.right,
-        champion.requests,
+def _too_few(criteria: CriteriaSpec, candidate: LabelCounts, champion: LabelCounts) -> str:
+    """Return why the labels are not judged; empty where they are."""
+    if any(side.labels and side.maturity_hours is None for side in (candidate, champion)):
+        return f"{candidate.labels} and {champion.labels} labels: not judged, it is not known yet how late they come"
+    if min(candidate.labels, champion.labels) >= criteria.min_labels:
+        return ""
+    few = f"{candidate.labels} and {champion.labels} labels: not judged below {criteria.min_labels}"
+    known = sorted({*candidate.sources, *champion.sources})
+    return few + (f" (by {', '.join(known)})" if known else "") + _waiting(candidate, champion)
+
+
+def _waiting(candidate: LabelCounts, champion: LabelCounts) -> str:
+    """Return in words how old a request must be, and how many of both versions are not."""
+    if candidate.maturity_hours is None:
+        return ""
+    young = f"; {candidate.young} and {champion.young} younger requests wait" if candidate.young else ""
+    return f"; of requests older than {_span(candidate.maturity_hours)}{young}"
+
+
+def _shares_right(candidate: LabelCounts, champion: LabelCounts, difference: Difference) -> str:
+    return (
+        f"{_share(candidate)}, champion {_share(champion)}"
+        + (
+            ""
+            if difference.contradicts
+            else f"; within each truth {difference.low:+.1%} to {difference.high:+.1%} more are wrong"
+        )
+        + f", {_whatever(candidate, champion)} whatever the missing labels say"
     )
-    return bool(proven)
 
 
-def _is_farther_off(criteria: CriteriaSpec, candidate: LabelCounts, champion: LabelCounts) -> bool:
-    sums = [(labels.loss, labels.squares, labels.requests) for labels in (candidate, champion)]
-    return bool(is_loss_increase_proven(criteria, *sums))
+def _losses(candidate: LabelCounts, champion: LabelCounts, difference: Difference) -> str:
+    return f"{_loss(candidate)}, champion {_loss(champion)}"
+
+
+def _whatever(candidate: LabelCounts, champion: LabelCounts) -> str:
+    """Return the smallest and largest increase of the wrong answers that the missing labels leave open."""
+    lowest, highest = _range(candidate), _range(champion)
+    return f"{lowest[0] - highest[1]:+.0%} to {lowest[1] - highest[0]:+.0%}"
+
+
+def _range(labels: LabelCounts) -> tuple[float, float]:
+    """Return the least and the largest share of wrong answers, whatever the missing labels are."""
+    known = sum(truth.requests for truth in labels.truths.values())
+    wrong = sum(truth.wrong for truth in labels.truths.values())
+    answered = max(labels.answered, known, 1e-12)
+    return wrong / answered, (wrong + answered - known) / answered
 
 
 def _loss(labels: LabelCounts) -> str:
@@ -79,10 +126,18 @@ def _loss(labels: LabelCounts) -> str:
 
 
 def _without(labels: LabelCounts, source: str) -> LabelCounts:
-    return labels.without.get(source, labels)
+    """Return the counts without the labels of a source; the requests, labelled or not, stay."""
+    if source not in labels.without:
+        return labels
+    requests = {name: getattr(labels, name) for name in ("maturity_hours", "young", "answered", "answers")}
+    return labels.without[source].model_copy(update=requests)
 
 
 def _share(labels: LabelCounts) -> str:
     by = ", ".join(f"{count} by {source}" for source, count in sorted(labels.sources.items()))
     right = labels.right / labels.requests
     return f"{right:.3f} right ({labels.labels} labels in {labels.requests} requests{by and ': ' + by})"
+
+
+def _span(hours: float) -> str:
+    return f"{hours:.3g} h" if hours >= 1 else f"{hours * 60:.2g} min"

@@ -22,13 +22,14 @@ from perennial.core.release.analysis.clusters import (
 )
 from perennial.core.release.analysis.harm_tests import (
     error_increase,
-    is_accuracy_drop_proven,
     is_error_rate_proven,
+    tolerated_drop,
     tolerated_increase,
 )
+from perennial.core.release.analysis.simulated_labels import draw_labels, increase_by_truth
 from perennial.core.release.analysis.simulated_time import Integers, SimulatedTime
 from perennial.core.release.analysis.traffic_profile import CandidateHarm, TrafficProfile
-from perennial.core.release.user_buckets import MOST_BUCKETS
+from perennial.core.release.counted.user_buckets import MOST_BUCKETS
 from perennial.core.release_spec import CriteriaSpec
 from perennial.core.statistics import Booleans, Floats
 
@@ -115,17 +116,20 @@ class Crowd:
             passed[rows, look] &= less | (not self.promotes)
         return Judged(failed, passed)
 
-    def wrong(self) -> Booleans:
-        """Return which releases are aborted for a drop of the accuracy."""
-        known, champion_known = (
-            np.floor(count * self.traffic.labelled).astype(np.int64) for count in self.answered
+    def wrong(self, requests: Integers, champion_requests: Integers) -> Booleans:
+        """Return which releases are aborted for a drop of the accuracy.
+
+        Args:
+            requests, champion_requests: old enough at each look, int [looks].
+        """
+        mine, theirs = (
+            draw_labels(count, self.traffic.two_truths, drop, self._events)
+            for count, drop in ((requests, self.harm.accuracy_drop), (champion_requests, 0.0))
         )
-        rate = 1.0 - self.traffic.accuracy
-        wrong = self._events(known, min(1.0, rate + self.harm.accuracy_drop))
-        champion_wrong = self._events(champion_known, rate)
-        labels = np.minimum(known, champion_known) * self.traffic.labels_per_request
-        proven = is_accuracy_drop_proven(self.criteria, wrong, known, champion_wrong, champion_known)
-        return np.asarray((labels >= self.criteria.min_labels) & proven)
+        proven = increase_by_truth((mine, theirs), self.criteria.confidence) > tolerated_drop(self.criteria)
+        labels = np.minimum(*(side[0].labelled.sum(axis=-1) for side in (mine, theirs)))
+        enough = labels * self.traffic.labels_per_request >= self.criteria.min_labels
+        return np.asarray(enough & proven)
 
     def _events(self, requests: Integers, chance: float) -> Integers:
         """Draw independent events among the first requests at each look, int [releases, looks]."""

@@ -20,8 +20,8 @@ from perennial.core.release.analysis.harm_tests import (
 )
 from perennial.core.release.analysis.simulated_counts import Crowd, Judged
 from perennial.core.release.analysis.simulated_time import Integers
-from perennial.core.release.slices import spell_length
-from perennial.core.release.user_buckets import MOST_BUCKETS
+from perennial.core.release.counted.slices import spell_length
+from perennial.core.release.counted.user_buckets import MOST_BUCKETS
 from perennial.core.statistics import Booleans, Floats, one_side, proportion_bounds
 
 EDGES_MS = np.geomspace(1.0, 60_000.0, 160)

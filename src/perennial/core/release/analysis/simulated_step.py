@@ -9,20 +9,17 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
 from perennial.core.frozen import Frozen
 from perennial.core.release.analysis.simulated_counts import Crowd
 from perennial.core.release.analysis.simulated_latency import latency
-from perennial.core.release.analysis.simulated_time import CELLS, SimulatedTime
+from perennial.core.release.analysis.simulated_time import CELLS, Integers, SimulatedTime
 from perennial.core.release.analysis.traffic_profile import CandidateHarm, TrafficProfile
 from perennial.core.release.phase import Phase
 from perennial.core.release.plan import Step, plan, promotes
 from perennial.core.release_spec import CriteriaSpec, ReleaseSpec
 from perennial.core.statistics import Booleans
-
-Integers = NDArray[np.int64]
 
 DAY = 24.0
 
@@ -128,12 +125,14 @@ def simulate(
         criteria, traffic, harm, time, requests, champion_requests, step.before is None, step.shares, step.promotes,
         releases, generator,
     )  # fmt: skip
+    old = np.maximum(0.0, time.at - traffic.label_delay_hours)
+    mature = [np.floor(rate * share * old).astype(np.int64) for share in step.shares]
     failed, passed = crowd.errors()
     if harm.latency_factor != 1.0 or harm.is_none:
         slow = latency(crowd)
         failed, passed = failed | slow.failed, passed & slow.passed
     if step.before is None and (harm.accuracy_drop != 0.0 or harm.is_none):
-        failed = failed | crowd.wrong()
+        failed = failed | crowd.wrong(*mature)
     answered, champion_answered = crowd.answered
     ready = (answered >= criteria.min_requests) & (champion_answered > 0)
     ready &= time.at >= step.hours * (1 - 1e-9)

@@ -8,7 +8,7 @@ from datetime import timedelta
 import numpy as np
 from numpy.typing import NDArray
 
-from perennial.core.release.slices import MOST, first_length, slice_length
+from perennial.core.release.counted.slices import MOST, first_length, slice_length
 from perennial.core.statistics import Floats
 
 Integers = NDArray[np.int64]

@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from perennial.core.frozen import Frozen, Share
+from perennial.core.release.analysis.simulated_labels import TruthProfile, TwoTruths
 
 NotNegative = Annotated[float, Field(ge=0)]
 
@@ -49,7 +50,16 @@ class TrafficProfile(Frozen):
     accuracy: Share = Field(description="share of right answers, of requests whose labels come")
     labelled: Share = Field(description="share of requests whose labels come within the step")
     labels_per_request: float = Field(1.0, gt=0)
+    label_delay_hours: float = Field(0.0, ge=0, description="age from which a request has its label")
+    truths: TwoTruths | None = Field(
+        None, description="the most common truth and all others; None: not known, two alike"
+    )
     dependence: Dependence = Field(default_factory=Dependence)
+
+    @property
+    def two_truths(self) -> TwoTruths:
+        alike = TruthProfile(share=0.5, wrong=1.0 - self.accuracy, labelled=self.labelled)
+        return self.truths or (alike, alike)
 
 
 class CandidateHarm(Frozen):

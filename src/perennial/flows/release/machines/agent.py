@@ -18,6 +18,7 @@ from perennial.core.machine import (
     Wanted,
     WantedKind,
 )
+from perennial.core.release.counted.user_buckets import HERE
 from perennial.errors import PerennialError, ToolError
 from perennial.flows.release.machines.agent_ports import AgentPorts
 from perennial.flows.release.machines.holding import Holding
@@ -132,6 +133,7 @@ class Agent:
                 self._unsent = ""
             except Exception as error:  # noqa: BLE001 nothing is lost: the next pass sends it
                 self._unsent = f"the log is not sent: {error}"
+            self._attempt(self._ports.router.keep_log_small)
 
     def _answer(self, number: str, call: Call) -> None:
         try:
@@ -150,6 +152,9 @@ class Agent:
         match call.name:
             case CallName.COUNTERS:
                 return self._counters(call.model)
+            case CallName.USERS:
+                place = call.after.get(self._ports.desk.machine)
+                return router.answers_of_users(call.split, {} if place is None else {HERE: place})
             case CallName.HEALTHY:
                 return router.healthy(call.model)
             case CallName.BACKUPS:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from perennial import settings as environment
-from perennial.commands.output import JSON, now, print_record, print_table, print_text
+from perennial.commands.output import JSON, now, print_json, print_record, print_table, print_text
 
 if TYPE_CHECKING:
     from perennial.core.monitoring.effect import Effect
@@ -92,6 +92,107 @@ def effect(model: str, release_id: str | None, due: bool, as_json: bool) -> None
         _show(measured)
         if new:
             print_text("recorded in the ledger and in the tags of the version")
+
+
+@retrain.command()
+@click.argument("model")
+@JSON
+def backtest(model: str, as_json: bool) -> None:
+    """Say what gain a retraining is likely to bring: a cheap model, trained on recent labels, against the champion."""
+    from perennial import catalog
+    from perennial.flows.monitoring.back_test import back_test_champion
+    from perennial.wiring import monitoring
+
+    settings = environment.load()
+    spec = catalog.spec(model, settings)
+    result = back_test_champion(spec, monitoring.pass_ports(settings).monitor, now())
+    if as_json:
+        print_record(result)
+        return
+    print_text(f"{model} {result.version}: {result.in_words}")
+
+
+@retrain.command()
+@click.argument("model")
+def labels(model: str) -> None:
+    """Request a retraining where `retraining.enough_labels` labels came since the champion's training."""
+    from perennial import catalog
+    from perennial.core.monitoring.retraining import Retrain
+    from perennial.flows.monitoring.back_test import request_for_labels
+    from perennial.wiring import monitoring
+
+    settings = environment.load()
+    spec = catalog.spec(model, settings)
+    spec.trainable()
+    decision = request_for_labels(spec, monitoring.pass_ports(settings).monitor, now())
+    print_text(
+        f"requested: {decision.text}" if isinstance(decision, Retrain) else f"hold: {decision.why}",
+    )
+
+
+@retrain.command()
+@click.argument("model")
+@click.option("--last", default=10, show_default=True, type=click.IntRange(min=1), help="Requests to show.")
+@JSON
+def status(model: str, last: int, as_json: bool) -> None:
+    """Show the last requested retrainings with what became of them, and the cooldown now."""
+    from perennial import catalog
+    from perennial.core.events import Event
+    from perennial.core.monitoring.prospects import Withheld
+    from perennial.core.monitoring.reluctance import (
+        KINDS,
+        cooldown,
+        fruitless_in_a_row,
+        quiet_until,
+        retrainings,
+        why_longer,
+    )
+    from perennial.wiring import database
+
+    settings = environment.load()
+    spec = catalog.spec(model, settings)
+    ledger = database.store(settings).ledger
+    past = retrainings(ledger.rows(spec.name, kinds=KINDS))
+    alerts = [row.entry for row in ledger.rows(spec.name, kinds=[Event.RETRAIN_WITHHELD], newest=last)]
+    fruitless, quiet = fruitless_in_a_row(past), quiet_until(spec.retraining, past)
+    if as_json:
+        print_json(
+            {
+                "model": spec.name,
+                "fruitless_in_a_row": fruitless,
+                "cooldown_seconds": cooldown(spec.retraining, fruitless).total_seconds(),
+                "quiet_until": None if quiet is None else quiet.isoformat(),
+                "withheld": [
+                    {"at": alert.at.isoformat(), **Withheld.read(alert).model_dump(mode="json")}
+                    for alert in alerts
+                ],
+                "requests": [retraining.model_dump(mode="json") for retraining in past[-last:]],
+            }
+        )
+        return
+    for alert in alerts:
+        print_text(f"withheld at {alert.at:%Y-%m-%d %H:%M:%S} UTC: {Withheld.read(alert).why}")
+    if not past or quiet is None:
+        print_text(f"{model}: nobody has requested a retraining")
+        return
+    rows = [
+        (
+            f"{asked.at:%Y-%m-%d %H:%M:%S}",
+            asked.reason.value,
+            asked.text,
+            asked.likely,
+            asked.outcome.value,
+            asked.why,
+        )
+        for asked in past[-last:]
+    ]
+    print_table(("requested at (UTC)", "reason", "in words", "likely", "outcome", "why"), rows)
+    held = (
+        f"alarms are held until {quiet:%Y-%m-%d %H:%M:%S} UTC"
+        if quiet > now()
+        else "no cooldown holds alarms"
+    )
+    print_text("; ".join(filter(None, (held, why_longer(spec.retraining, fruitless)))))
 
 
 def _show(effect: Effect) -> None:

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from perennial.core.frozen import Frozen
 from perennial.core.release.analysis.cluster_bounds import LEAST, rate
-from perennial.core.release.slices import Slice
+from perennial.core.release.counted.slices import Slice
 from perennial.core.release.traffic import Counters, PoolName
 
 LEAST_ERRORS = 10

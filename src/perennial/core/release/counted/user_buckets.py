@@ -9,6 +9,9 @@ from pydantic import Field
 from perennial.core.frozen import Frozen
 from perennial.core.release.traffic import Counters
 
+HERE = ""
+"""Name of the machine of a router that stands beside the releases."""
+
 MOST_BUCKETS = 24
 """Most buckets of a variant's users; each is an entry of every route of the split."""
 
@@ -24,7 +27,7 @@ class LogPosition(Frozen):
 
 
 class UserBuckets(Frozen):
-    """What the logs of the routers hold of a split between two places."""
+    """Answers of a split between two places of the logs of the routers."""
 
     counts: dict[str, dict[str, Counters]] = Field({}, description="pool -> bucket -> answers since `after`")
     after: dict[str, LogPosition] = Field({}, description="machine -> place from which its log was read")

@@ -1,0 +1,185 @@
+"""Prospects of a retraining: reasons why one would not help, and what a cheap back-test says.
+
+A retraining learns from data as it comes. It cannot mend values that an upstream system no longer sends, it is a slow
+way to mend a share of positives that a recalibration of the scores mends at once, and it needs new labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+import numpy as np
+from pydantic import AwareDatetime, Field
+
+from perennial.core.events import Entry, Event, LedgerRow, Payload
+from perennial.core.frozen import Frozen
+from perennial.core.monitoring.effect import FEWEST_CHANGES, PairedDifference
+from perennial.core.monitoring.levels import AccuracyEstimate
+from perennial.core.monitoring_spec import MonitoringSpec, ProspectsSpec
+
+LATEST = 0.3
+"""Share of the labelled answers, the newest, on which a back-test judges."""
+
+
+class DoubtKind(StrEnum):
+    """Why a retraining would not help."""
+
+    UPSTREAM = "upstream breakage"
+    PRIOR = "prior shift"
+    LABELS = "too few labels"
+    BACKTEST = "no gain in the back-test"
+
+
+class Doubt(Frozen):
+    """Reason why a retraining would not help, with its figures."""
+
+    kind: DoubtKind
+    text: str
+
+
+class Backtest(Frozen):
+    """A cheap model, trained on recent labelled answers, beside the champion on the latest ones."""
+
+    at: AwareDatetime
+    version: str = Field(description="champion")
+    learnt: int = Field(ge=0, description="labelled answers that the cheap model learnt from")
+    judged: int = Field(ge=0, description="later labelled answers that judge both")
+    gain: PairedDifference | None = Field(
+        description="None: too few labels, or a kind of task without a cheap model"
+    )
+
+    @property
+    def in_words(self) -> str:
+        """The likely gain in a sentence."""
+        if self.gain is None:
+            return f"no back-test: {self.learnt} and {self.judged} labelled answers, or no cheap model for this task"
+        if self.gain.changes >= FEWEST_CHANGES and self.gain.low > 0:
+            words = "a gain is likely"
+        elif self.gain.high < 0:
+            words = "no gain is likely"
+        else:
+            words = "no gain is proven"
+        return f"{words}: {self.gain.measure.value} {self.gain} on {self.judged} answers"
+
+
+class Withheld(Payload):
+    """Payload of RETRAIN_WITHHELD."""
+
+    why: str
+    doubts: tuple[Doubt, ...] = ()
+    backtest: Backtest | None = None
+
+
+def broken_features(
+    names: Sequence[str], reference: np.ndarray, window: np.ndarray, spec: ProspectsSpec
+) -> Doubt | None:
+    """Return a doubt where features are missing in the window that were there in the reference.
+
+    Args:
+        reference, window: share of missing values by feature, [features].
+    """
+    more = np.asarray(window) - np.asarray(reference)
+    broken = [place for place in np.argsort(-more, kind="stable") if more[place] >= spec.newly_missing]
+    if not broken:
+        return None
+    shown = ", ".join(f"{names[place]} {reference[place]:.0%} -> {window[place]:.0%}" for place in broken[:3])
+    return Doubt(
+        kind=DoubtKind.UPSTREAM,
+        text=f"{len(broken)} of {len(names)} features are newly missing ({shown}): mend what sends them",
+    )
+
+
+def prior_shift(
+    score: np.ndarray, label: np.ndarray, group: np.ndarray, threshold: float, known: float,
+    reference: AccuracyEstimate | None, spec: MonitoringSpec,
+) -> Doubt | None:  # fmt: skip
+    """Return a doubt where a changed share of positives explains the loss of accuracy.
+
+    The scores are corrected for the new share (M. Saerens, P. Latinne, C. Decaestecker, "Adjusting the outputs of a
+    classifier to new a priori probabilities", Neural Computation 2002), as a recalibration would. If the corrected
+    answers are as accurate as those of the reference, but for less than the level of a watch, that mends the loss.
+
+    Args:
+        score, label, group: of labelled answers in order of time, [n]; labels are 0 or 1.
+        threshold: score from which the answer is positive.
+        known: share of positives in the reference.
+        reference: accuracy there.
+    """
+    seen = float(np.mean(label)) if len(label) else 0.0
+    if reference is None or len(label) < spec.min_labels or not (0 < known < 1 and 0 < seen < 1):
+        return None
+    positive, negative = score * seen / known, (1 - score) * (1 - seen) / (1 - known)
+    total = positive + negative
+    corrected = np.divide(positive, total, out=np.zeros_like(total), where=total > 0)
+    before = AccuracyEstimate.of((score >= threshold) == (label > 0), group)
+    after = AccuracyEstimate.of((corrected >= threshold) == (label > 0), group)
+    least = reference.value * (1 - spec.accuracy_drop_percent.watch / 100)
+    if before is None or after is None or before.value >= least or after.value < least:
+        return None
+    return Doubt(
+        kind=DoubtKind.PRIOR,
+        text=f"the share of positives moved from {known:.1%} to {seen:.1%}, and scores corrected for it are right in "
+        f"{after.value:.1%} instead of {before.value:.1%} (reference {reference.value:.1%}): recalibrate",
+    )
+
+
+def few_labels(labels: int | None, spec: ProspectsSpec) -> Doubt | None:
+    """Return a doubt where too few labels came since the champion's training.
+
+    Args:
+        labels: number of labelled answers since; None: not counted.
+    """
+    if labels is None or labels >= spec.fewest_labels:
+        return None
+    return Doubt(
+        kind=DoubtKind.LABELS,
+        text=f"{labels} labels came since the champion's training, {spec.fewest_labels} are needed",
+    )
+
+
+def no_gain(backtest: Backtest, spec: ProspectsSpec) -> Doubt | None:
+    """Return a doubt where a back-test proves that less than the least gain is to be had."""
+    if spec.least_gain is None or backtest.gain is None or backtest.gain.high >= spec.least_gain:
+        return None
+    return Doubt(kind=DoubtKind.BACKTEST, text=f"{backtest.in_words}, {spec.least_gain:g} is needed")
+
+
+def withheld_entry(
+    model: str, actor: str, digest: str, window: str, alarm: str, doubts: Iterable[Doubt],
+    backtest: Backtest | None, now: datetime,
+) -> Entry:  # fmt: skip
+    """Return the ledger entry of an alarm that started no training; it is the alert for a person.
+
+    Args:
+        digest: of the champion. window: key of the judged window. alarm: finding that would have asked.
+    """
+    doubts = tuple(doubts)
+    return Entry(
+        at=now,
+        actor=actor,
+        kind=Event.RETRAIN_WITHHELD,
+        model=model,
+        digest=digest,
+        payload={
+            "why": f"{alarm}; a retraining would not help: {'; '.join(doubt.text for doubt in doubts)}",
+            "window": window,
+            "doubts": [doubt.model_dump(mode="json") for doubt in doubts],
+            "backtest": None if backtest is None else backtest.model_dump(mode="json"),
+        },
+    )
+
+
+def still_withheld(
+    rows: Iterable[LedgerRow], digest: str, cooldown: timedelta, now: datetime
+) -> LedgerRow | None:
+    """Return the alert about this champion within the cooldown, which is not raised again; None without one."""
+    alerts = [
+        row
+        for row in rows
+        if row.entry.kind == Event.RETRAIN_WITHHELD
+        and row.entry.digest == digest
+        and now < row.entry.at + cooldown
+    ]
+    return alerts[-1] if alerts else None

@@ -1,0 +1,122 @@
+"""Labels of simulated releases: two truths, each with its own errors and its own share of labels that come.
+
+Where a model has more than two truths, the most common one and all others together stand for them; the rule that a
+release applies to more truths finds a little less.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from perennial.core.frozen import Frozen, Share
+from perennial.core.release.analysis.truth_shares import Answered, truth_shares
+from perennial.core.release.analysis.within_truth import ErrorCounts, error_bounds
+from perennial.core.release.label_counts import LabelCounts
+from perennial.core.statistics import Floats
+
+Integers = NDArray[np.int64]
+LIKELY = 0.5
+"""Confidence of the range in whose middle the share of a truth is taken."""
+
+
+class TruthProfile(Frozen):
+    """Requests of one truth, such as the failing tests."""
+
+    share: Share = Field(description="of the requests")
+    wrong: Share = Field(description="share of wrong answers, of those whose labels come")
+    labelled: Share = Field(description="share whose labels come")
+
+
+TwoTruths = tuple[TruthProfile, TruthProfile]
+
+
+def increase_by_truth(
+    sides: tuple[tuple[ErrorCounts, Answered], tuple[ErrorCounts, Answered]], confidence: float
+) -> Floats:
+    """Return the lower bound of the candidate's increase of wrong answers, as `within_truth` has it.
+
+    Groups of requests are left out: simulated requests are independent, and the bound by groups is the smaller one
+    only where they are not, or in the first moments of a step.
+    """
+    (errors, answered), (champion_errors, champion_answered) = sides
+    low, _ = error_bounds((errors, champion_errors), confidence)
+    return truth_shares((answered, champion_answered), confidence).lowest(low)[0]
+
+
+def draw_labels(
+    requests: Integers, truths: TwoTruths, drop: float, events: Callable[[Integers, float], Integers]
+) -> tuple[ErrorCounts, Answered]:
+    """Draw the labelled requests of a version and their answers.
+
+    Args:
+        requests: old enough at each look, int [looks].
+        drop: by how much more of the answers are wrong, in each truth.
+        events: number at each look and chance -> events, int [releases, looks].
+    """
+    wrong, labelled, cells, first = [], [], [], []
+    total = np.zeros(len(requests), dtype=np.int64)
+    for place, truth in enumerate(truths):
+        chance = min(1.0, truth.wrong + drop)
+        with_truth = np.floor(requests * truth.share).astype(np.int64)
+        known = np.floor(with_truth * truth.labelled).astype(np.int64)
+        errors, unseen = events(known, chance), events(with_truth - known, chance)
+        right = known - errors
+        first.append(with_truth - errors - unseen if place == 0 else errors + unseen)
+        cells.append(np.stack([right, errors] if place == 0 else [errors, right], axis=-1))
+        wrong.append(errors)
+        labelled.append(np.broadcast_to(known, errors.shape))
+        total += with_truth
+    by_truth = np.stack(labelled, axis=-1).astype(float)
+    given = first[0] + first[1]
+    answered = Answered(
+        by_truth,
+        np.stack(cells, axis=-2).astype(float),
+        np.stack([given, total - given], axis=-1).astype(float),
+        np.broadcast_to(total, given.shape).astype(float),
+    )
+    return ErrorCounts(np.stack(wrong, axis=-1).astype(float), by_truth), answered
+
+
+def observed_truths(versions: Sequence[LabelCounts]) -> TwoTruths | None:
+    """Return the most common truth and all others, as the labels of some versions show them; None without both."""
+    known: dict[str, float] = {}
+    for counts in versions:
+        for name, truth in counts.truths.items():
+            known[name] = known.get(name, 0.0) + truth.requests
+    first = max(known, key=lambda name: known[name], default="")
+    answered = sum(counts.answered for counts in versions)
+    if not answered or not 0 < known[first] < sum(known.values()):
+        return None
+    labelled, wrong, given = (np.zeros(2) for _ in range(3))
+    for counts in versions:
+        for name, truth in counts.truths.items():
+            place = 0 if name == first else 1
+            labelled[place] += truth.requests
+            wrong[place] += truth.wrong
+            given[place] += truth.answers.get(first, 0.0)
+    answers = sum(counts.answers.get(first, 0.0) for counts in versions)
+    side = Answered(
+        labelled,
+        np.stack([given, labelled - given], axis=-1),
+        np.array([answers, answered - answers]),
+        np.asarray(float(answered)),
+    )
+    nothing = Answered(np.zeros(2), np.zeros((2, 2)), np.zeros(2), np.asarray(0.0))
+    shares = truth_shares((side, nothing), LIKELY)
+    least, most = shares.lowest(np.array([1.0, 0.0]))[0], -shares.lowest(np.array([-1.0, 0.0]))[0]
+    middle = labelled[0] / labelled.sum() if np.isnan(least) else (least + most) / 2.0
+    share = np.clip([middle, 1.0 - middle], labelled / answered, 1.0)
+    share = share / share.sum()
+    profiles = [
+        TruthProfile(
+            share=float(share[place]),
+            wrong=float(wrong[place] / labelled[place]),
+            labelled=float(min(1.0, labelled[place] / (share[place] * answered))),
+        )
+        for place in range(2)
+    ]
+    return profiles[0], profiles[1]

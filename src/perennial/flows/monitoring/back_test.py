@@ -1,0 +1,77 @@
+"""Back-test the champion and request a retraining for enough new labels, both over its labelled answers."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from perennial.core.events import SystemActor
+from perennial.core.monitoring.enough_labels import decide_on_labels
+from perennial.core.monitoring.prospects import Backtest
+from perennial.core.monitoring.reluctance import fruitless_in_a_row, retrainings
+from perennial.core.monitoring.retraining import Hold, Retrain, retraining_event, retraining_requests
+from perennial.core.release.traffic import Target
+from perennial.core.spec import ModelSpec
+from perennial.errors import DataError
+from perennial.flows.feedback.labelled_answers import labelled_answers
+from perennial.flows.monitoring.monitor import MonitorPorts
+from perennial.flows.monitoring.prospects import back_test, look_back, since_training
+from perennial.flows.monitoring.retrain import raise_and_record
+
+
+def back_test_champion(spec: ModelSpec, ports: MonitorPorts, now: datetime) -> Backtest:
+    """Back-test the champion on its newest labelled answers; nothing is recorded and nothing is started.
+
+    Raises:
+        DataError: no version has traffic, or the spec has no back-test.
+    """
+    target = _champion(spec, ports)
+    rows = spec.retraining.prospects.backtest_rows
+    if not rows:
+        raise DataError(
+            f"{spec.name} has no back-test", hint="set retraining.prospects.backtest_rows above 0 in its spec"
+        )
+    known = labelled_answers(spec, target.digest, look_back(now), ports.predictions, ports.feedback)
+    return back_test(spec, target, known.tail(rows), ports.references, now)
+
+
+def request_for_labels(spec: ModelSpec, ports: MonitorPorts, now: datetime) -> Retrain | Hold:
+    """Request a retraining where enough labels came since the champion's training.
+
+    Raises:
+        DataError: no version has traffic.
+        SchedulerUnavailable: nothing was started and nothing is recorded.
+    """
+    target = _champion(spec, ports)
+    past = ports.ledger.rows(spec.name)
+    trained = since_training(past, target.digest, now)
+    known = labelled_answers(spec, target.digest, trained, ports.predictions, ports.feedback)
+    decision = decide_on_labels(
+        spec.retraining,
+        len(known),
+        target.digest,
+        retraining_requests(past),
+        fruitless_in_a_row(retrainings(past)),
+        now,
+    )
+    if isinstance(decision, Retrain):
+        rows = spec.retraining.prospects.backtest_rows
+        backtest = back_test(spec, target, known.tail(rows), ports.references, now) if rows else None
+        # The same key until it is recorded: a call that was killed before costs no second training.
+        key = f"labels-{target.digest[:12]}-{len(retraining_requests(past))}"
+        extra = retraining_event(
+            decision.reason,
+            decision.text,
+            who=SystemActor.MONITOR,
+            key=key,
+            digest=target.digest,
+            backtest=backtest,
+        )
+        raise_and_record(spec.name, extra, SystemActor.MONITOR, ports.ledger, ports.scheduler, now)
+    return decision
+
+
+def _champion(spec: ModelSpec, ports: MonitorPorts) -> Target:
+    route = ports.router.route(spec.name)
+    if route is None:
+        raise DataError(f"no version of {spec.name} has traffic", hint=f"perennial release start {spec.name}")
+    return route.stable

@@ -1,0 +1,109 @@
+"""Move the detector of a champion on: its labelled predictions since the last look enter once, in order."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from perennial.core.monitoring.batches import BatchedReference
+from perennial.core.monitoring.drift import DECISION, SCORE
+from perennial.core.monitoring.harm_detector import MONTH, DetectorState
+from perennial.core.monitoring.harm_intake import with_predictions
+from perennial.core.spec import ModelSpec
+from perennial.flows.feedback.votes import counted, losses, right, votes
+from perennial.flows.training.package import RIGHT
+from perennial.ports import DetectorStore, FeedbackStore, PredictionLog
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+NEEDED = ["prediction_id", "request_id", "score", "decision", "task", "answer"]
+
+
+def harm_seen(
+    spec: ModelSpec,
+    digest: str,
+    reference: pd.DataFrame,
+    detectors: DetectorStore,
+    predictions: PredictionLog,
+    feedback: FeedbackStore,
+    now: datetime,
+    budget: float,
+) -> DetectorState | None:
+    """Return the state after the mature predictions of the champion, and store it.
+
+    A kill before it is stored leaves the earlier state, from which the next look counts the same predictions. Where
+    another process was first, its state counts.
+
+    Args:
+        digest: of the champion; another one than that of the stored state begins anew.
+        reference: its reference rows.
+        budget: false alarms a month that this model may cost.
+
+    Returns:
+        None where the reference has too few groups to judge anything.
+    """
+    stored = detectors.load(spec.name)
+    revision, before = stored if stored is not None else (None, None)
+    state = before
+    if state is None or state.digest != digest:
+        known = batched_reference(spec, reference)
+        if known is None:
+            return None
+        begin = now - MONTH if before is None else max(before.until, now - MONTH)
+        state = DetectorState.begin(digest, known, begin, before)
+    log = predictions.read(spec.name, state.until)
+    rows = log[(log["digest"] == digest) & ~log["shadow"].astype(bool)] if len(log) else log
+    if len(rows):
+        value = _values(rows, spec, feedback, state.until)
+        request = (
+            rows["request_id"].fillna(rows["prediction_id"])
+            if "request_id" in rows
+            else rows["prediction_id"]
+        )
+        state = with_predictions(
+            state,
+            rows["at"].to_numpy(dtype="datetime64[us]").astype(np.int64),
+            request.to_numpy(dtype=str),
+            value,
+            now,
+            spec.monitoring.label_delay,
+            spec.monitoring.accuracy_drop_percent.watch / 100,
+            budget,
+        )
+    if state == before or detectors.save(spec.name, state, revision):
+        return state
+    return harm_stored(spec.name, digest, detectors)
+
+
+def harm_stored(model: str, digest: str, detectors: DetectorStore) -> DetectorState | None:
+    """Return the stored state of this champion; None where it is of another."""
+    stored = detectors.load(model)
+    return stored[1] if stored is not None and stored[1].digest == digest else None
+
+
+def batched_reference(spec: ModelSpec, reference: pd.DataFrame) -> BatchedReference | None:
+    """Return how right the reference rows are; for a number, minus how far off they are."""
+    group = reference[spec.evaluation.group].to_numpy()
+    score = reference[SCORE].to_numpy()
+    label = spec.task.targets(reference[spec.target.column].to_numpy(), spec.target.column)
+    loss = spec.task.losses(score, label)
+    if loss is not None:
+        return BatchedReference.of(-loss, group, is_share=False)
+    if spec.task.answer_tells_right and RIGHT in reference:
+        return BatchedReference.of(reference[RIGHT].to_numpy(dtype=float), group)
+    decision = reference[DECISION] if DECISION in reference else spec.task.decisions(score)
+    return BatchedReference.of(spec.task.right(score, np.asarray(decision), label), group)
+
+
+def _values(rows: pd.DataFrame, spec: ModelSpec, feedback: FeedbackStore, since: datetime) -> np.ndarray:
+    """Return the value of each prediction by the labels that count, float [n]; NaN without one."""
+    known = rows.reindex(columns=NEEDED).merge(votes(feedback.labels(since=since)), on="prediction_id")
+    known = counted(known, spec.release.feedback)
+    known = known.assign(right=right(known), loss=losses(known))
+    of_loss = known["loss"].notna()
+    value = known["right"].where(~of_loss, -known["loss"])
+    by_prediction = value.groupby(known["prediction_id"]).mean()
+    return rows["prediction_id"].map(by_prediction).to_numpy(dtype=float)

@@ -1,0 +1,154 @@
+"""Look ahead before an alarm starts a training: would one help, and what gain is likely?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from perennial.core.events import Event, LedgerRow
+from perennial.core.monitoring.drift import SCORE
+from perennial.core.monitoring.effect import Measure, PairedDifference, paired_difference
+from perennial.core.monitoring.levels import AccuracyEstimate
+from perennial.core.monitoring.prospects import (
+    LATEST,
+    Backtest,
+    Doubt,
+    broken_features,
+    few_labels,
+    no_gain,
+    prior_shift,
+)
+from perennial.core.release.traffic import Target
+from perennial.core.spec import ModelSpec
+from perennial.core.tasks import Task
+from perennial.core.tasks.score import ScoreTask
+from perennial.core.training.examples import Examples
+from perennial.flows.feedback.votes import losses, right
+from perennial.flows.monitoring.window import LOOK_BACK
+from perennial.ports import Reference
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+CHEAP = "gradient_boosting"
+"""Reference model of the back-test."""
+FEATURE = "feature:"
+
+
+@dataclass(frozen=True)
+class Prospects:
+    """What is known before a training: reasons against it, and the back-test."""
+
+    doubts: tuple[Doubt, ...]
+    backtest: Backtest | None
+
+
+def look_ahead(
+    spec: ModelSpec,
+    target: Target,
+    reference: pd.DataFrame,
+    window: pd.DataFrame,
+    known_accuracy: AccuracyEstimate | None,
+    lost_accuracy: bool,
+    answered: pd.DataFrame,
+    labels_since: int | None,
+    references: Callable[[Task], Mapping[str, Reference]],
+    now: datetime,
+) -> Prospects:
+    """Return the reasons why a training would not help, and the back-test where there are none.
+
+    Args:
+        target: champion. reference, window: its rows, features under their own names.
+        known_accuracy: in the reference. lost_accuracy: the alarm is about a loss of it.
+        answered: from `labelled_answers`.
+        labels_since: labels since the champion's training; None: not counted.
+    """
+    policy = spec.retraining.prospects
+    names = [name for name in spec.features.names if name in reference and name in window]
+    before, after = (rows[names].isna().mean().to_numpy() for rows in (reference, window))
+    found = [broken_features(names, before, after, policy), few_labels(labels_since, policy)]
+    if lost_accuracy and isinstance(spec.task, ScoreTask):
+        newest = answered.tail(spec.monitoring.window)
+        score, label = newest[SCORE].to_numpy(dtype=float), newest["value"].to_numpy(dtype=float)
+        positives = float(
+            np.mean(spec.task.targets(reference[spec.target.column].to_numpy(), spec.target.column))
+        )
+        found.append(
+            prior_shift(
+                score, label, newest["request"].to_numpy(dtype=str), spec.task.threshold, positives,
+                known_accuracy, spec.monitoring,
+            )
+        )  # fmt: skip
+    doubts = [doubt for doubt in found if doubt is not None]
+    if doubts or not policy.backtest_rows:
+        return Prospects(tuple(doubts), None)
+    backtest = back_test(spec, target, answered.tail(policy.backtest_rows), references, now)
+    doubt = no_gain(backtest, policy)
+    return Prospects(() if doubt is None else (doubt,), backtest)
+
+
+def since_training(rows: list[LedgerRow], digest: str, now: datetime) -> datetime:
+    """Return when the version's release was opened, right after its training; else the longest look back."""
+    opened = [
+        row.entry.at for row in rows if row.entry.kind == Event.RELEASE_OPENED and row.entry.digest == digest
+    ]
+    return min(opened, default=now - LOOK_BACK[-1])
+
+
+def look_back(now: datetime) -> datetime:
+    """Return from when on answers describe today."""
+    longest: timedelta = LOOK_BACK[-1]
+    return now - longest
+
+
+def back_test(
+    spec: ModelSpec,
+    target: Target,
+    known: pd.DataFrame,
+    references: Callable[[Task], Mapping[str, Reference]],
+    now: datetime,
+) -> Backtest:
+    """Train a cheap model on labelled answers, judge it on the latest beside the champion's logged answers.
+
+    It gets the features as served and the champion's score, so it can be as good as the champion and shows what the
+    recent labels add. Requests stay whole: one is on one side only.
+
+    Args:
+        known: from `labelled_answers`.
+    """
+    request = known["request"].to_numpy(dtype=str)
+    _, first, places = np.unique(request, return_index=True, return_inverse=True)
+    order = np.argsort(np.argsort(first))[places] if len(known) else places
+    later = order >= np.ceil((1 - LATEST) * len(first))
+    learnt, judged = int((~later).sum()), int(later.sum())
+    cheap = references(spec.task).get(CHEAP)
+    label = known["value"].to_numpy(dtype=np.float32)
+    gain = None
+    if (
+        cheap is not None
+        and min(learnt, judged) >= spec.monitoring.min_labels
+        and len(np.unique(label[~later])) > 1
+    ):
+        columns = [column for column in known.columns if column.startswith(FEATURE)]
+        inputs = known[[*columns, SCORE]].to_numpy(dtype=np.float32)
+        train = Examples(inputs[~later], label[~later], order[~later])
+        answers = np.asarray(cheap(spec.task, train, inputs[later]), dtype=float)
+        gain = _gain(spec.task, answers, known[later], request[later])
+    return Backtest(at=now, version=target.version, learnt=learnt, judged=judged, gain=gain)
+
+
+def _gain(
+    task: Task, answers: np.ndarray, known: pd.DataFrame, request: np.ndarray
+) -> PairedDifference | None:
+    """Return the gain of a cheap model's answers over the logged ones; in loss where the task has one."""
+    label, summary = known["value"].to_numpy(dtype=float), task.summary(answers)
+    loss, logged = task.losses(summary, label), losses(known)
+    if loss is not None and np.isfinite(logged).all():
+        return paired_difference(Measure.LOSS, logged, loss, request)
+    wide = answers if task.width() is not None else None
+    share = task.right(summary, task.decisions(answers), label, wide)
+    return paired_difference(Measure.ACCURACY, right(known), np.asarray(share, dtype=float), request)

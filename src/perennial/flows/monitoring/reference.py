@@ -1,0 +1,48 @@
+"""Reference rows of a version, kept here after the first look."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from perennial.core.release.traffic import Target
+from perennial.core.spec import ModelSpec
+from perennial.core.version import VersionRef
+from perennial.errors import MalformedInput, UnknownVersion
+from perennial.files import replacing
+from perennial.ports import Registry
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+REFERENCE = "reference.parquet"
+
+
+def reference_rows(spec: ModelSpec, registry: Registry, target: Target, cache: Path) -> pd.DataFrame:
+    """Return the holdout rows on which the champion was evaluated, with its scores."""
+    import pandas as pd
+
+    path = cache / f"{target.digest}.parquet"
+    if not path.is_file():
+        record = registry.find(spec.name, target.version)
+        if record is None or record.ref.digest != target.digest:
+            raise UnknownVersion(
+                f"the route of {spec.name} names {target.version} ({target.digest[:12]}), "
+                "which is not in the registry",
+                hint=f"perennial models show {spec.name}",
+            )
+        _keep_reference(registry, record.ref, path)
+    return pd.read_parquet(path)
+
+
+def _keep_reference(registry: Registry, ref: VersionRef, path: Path) -> None:
+    """Write the reference into the cache atomically: another process may read it meanwhile."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent) as aside:
+        fetched = registry.fetch(ref, Path(aside) / "files") / REFERENCE
+        if not fetched.is_file():
+            raise MalformedInput(f"{ref} has no {REFERENCE}", hint="train and release it again")
+        with replacing(path) as temporary:
+            shutil.copyfile(fetched, temporary)

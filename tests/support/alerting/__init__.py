@@ -1,0 +1,1 @@
+"""What tests of alerts share: programs of Prometheus and Alertmanager, and cases of every alert."""
