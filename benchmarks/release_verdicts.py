@@ -29,6 +29,7 @@ from perennial.core.release.analysis.rehearsal import HARMS, HEALTHY
 PARTS: dict[str, Callable[[int, int], Iterable[Outcome]]] = {
     "independent": independent.outcomes,
     "dependent": dependent.outcomes,
+    "latency": independent.latencies,
 }
 """Name -> function of the number of releases and the seed."""
 

@@ -19,7 +19,7 @@ from perennial.core.release.analysis.rehearsal import HARMS, HEALTHY, rehearse
 from perennial.core.release.analysis.simulated_latency import EDGES_MS
 from perennial.core.release.analysis.simulated_step import SimulatedStep, simulate, simulated_steps
 from perennial.core.release.analysis.simulated_time import SimulatedTime
-from perennial.core.release.analysis.traffic_profile import CandidateHarm, TrafficProfile
+from perennial.core.release.analysis.traffic_profile import CandidateHarm, Dependence, TrafficProfile
 from perennial.core.release.counted.slices import spell_length
 from perennial.core.release.label_counts import LabelCounts, TruthCounts
 from perennial.core.release.traffic import Counters, LikeRequests
@@ -30,6 +30,10 @@ from release_parts.outcome import Outcome
 
 SHIPPED = catalog.spec("test_failure_predictor", Settings(spec_overlay=None)).release
 DOUBLED = HARMS[0]
+SLOW_SPELLS = {
+    "slow spells of each pool (10 min, sd 0.3)": Dependence(latency_time_sd=0.3),
+    "200 users whose log latency differs by 0.4": Dependence(users=200, latency_user_sd=0.4),
+}
 LOOKS = 100
 TRUTHS = ("negative", "positive")
 SLICES = 3
@@ -54,18 +58,29 @@ def outcomes(releases: int, seed: int) -> Iterator[Outcome]:
     """Draw healthy candidates and such with a doubled error rate through the shipped steps, for several rates."""
     for rate, error_rate in RATES:
         for harm in (HEALTHY, DOUBLED):
-            generator = np.random.default_rng(seed)
-            now = traffic(rate, error_rate)
-            reach, aborted, asked = releases, 0, 0
-            for stage in simulated_steps(SHIPPED, now):
-                if not reach:
-                    break
-                seen = simulate(SHIPPED.criteria, stage, now, harm, reach, LOOKS, generator)
-                failed, passed = int(seen.failed.sum()), int(seen.passed.sum())
-                aborted, asked = aborted + failed, asked + reach - failed - passed
-                reach = passed
             name = f"{rate} requests/h, {error_rate:.1%} fail"
-            yield Outcome(name, harm.name, aborted, asked, reach)
+            yield _outcome(name, harm, traffic(rate, error_rate), releases, seed)
+
+
+def latencies(releases: int, seed: int) -> Iterator[Outcome]:
+    """Draw healthy and slow candidates under slow spells of each pool, and among users of different latency."""
+    for name, dependence in SLOW_SPELLS.items():
+        now = traffic(6000).model_copy(update={"dependence": dependence})
+        for harm in (HEALTHY, HARMS[1]):
+            yield _outcome(name, harm, now, releases, seed)
+
+
+def _outcome(name: str, harm: CandidateHarm, now: TrafficProfile, releases: int, seed: int) -> Outcome:
+    generator = np.random.default_rng(seed)
+    reach, aborted, asked = releases, 0, 0
+    for stage in simulated_steps(SHIPPED, now):
+        if not reach:
+            break
+        seen = simulate(SHIPPED.criteria, stage, now, harm, reach, LOOKS, generator)
+        failed, passed = int(seen.failed.sum()), int(seen.passed.sum())
+        aborted, asked = aborted + failed, asked + reach - failed - passed
+        reach = passed
+    return Outcome(name, harm.name, aborted, asked, reach)
 
 
 def real_outcome(
