@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from perennial import catalog
-from perennial.core.release.analysis.cluster_bounds import boundary, critical, rate
 from perennial.core.release.analysis.clusters import ByCluster, ClusterKind, arm
 from perennial.core.release.analysis.criteria import judge_traffic
 from perennial.core.release.analysis.over_machines import judge_over_machines
+from perennial.core.release.counted.cluster_bounds import boundary, critical, rate
 from perennial.core.release.counted.slices import MOST, Slice, with_answers
 from perennial.core.release.status import LabelCounts
 from perennial.core.release.traffic import Counters, LikeRequests

@@ -110,9 +110,7 @@ class ReleaseStatus(Frozen):
         (), exclude_if=lambda slices: not slices, description="those of the step before, with `before`"
     )
     dependence: MeasuredDependence | None = Field(
-        None,
-        exclude_if=lambda measured: measured is None,  # as stored before slices were counted
-        description="how far the champion's errors depended on each other in the last step that ended",
+        None, exclude_if=lambda known: known is None, description="of the champion's errors in the last step"
     )
     accuracy: dict[str, LabelCounts] = Field(
         default_factory=dict, description="digest -> labels in this step"

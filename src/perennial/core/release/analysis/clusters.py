@@ -14,14 +14,14 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from perennial.core.release.analysis.cluster_bounds import (
+from perennial.core.release.analysis.harm_tests import SLOW, tolerated_increase, tolerated_ratio
+from perennial.core.release.counted.cluster_bounds import (
     LEAST,
     Estimate,
     difference_in_clusters,
     difference_of_arms,
     rate,
 )
-from perennial.core.release.analysis.harm_tests import SLOW, tolerated_increase, tolerated_ratio
 from perennial.core.release.traffic import Counters
 from perennial.core.release_spec import CriteriaSpec
 from perennial.core.statistics import Booleans, Floats, one_side, proportion_bounds

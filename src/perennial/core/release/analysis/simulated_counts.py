@@ -12,7 +12,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from perennial.core.release.analysis.cluster_bounds import LEAST, Estimate, difference_of_arms
 from perennial.core.release.analysis.clusters import (
     Arm,
     ByCluster,
@@ -29,6 +28,7 @@ from perennial.core.release.analysis.harm_tests import (
 from perennial.core.release.analysis.simulated_labels import draw_labels, increase_by_truth
 from perennial.core.release.analysis.simulated_time import Integers, SimulatedTime
 from perennial.core.release.analysis.traffic_profile import CandidateHarm, TrafficProfile
+from perennial.core.release.counted.cluster_bounds import LEAST, Estimate, difference_of_arms
 from perennial.core.release.counted.user_buckets import MOST_BUCKETS
 from perennial.core.release_spec import CriteriaSpec
 from perennial.core.statistics import Booleans, Floats

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 from scipy.stats import norm
 
-from perennial.core.release.analysis.cluster_bounds import LEAST, Estimate, rate
 from perennial.core.release.analysis.harm_tests import (
     SLOW,
     champion_latency_level,
@@ -20,6 +19,7 @@ from perennial.core.release.analysis.harm_tests import (
 )
 from perennial.core.release.analysis.simulated_counts import Crowd, Judged
 from perennial.core.release.analysis.simulated_time import Integers
+from perennial.core.release.counted.cluster_bounds import LEAST, Estimate, rate
 from perennial.core.release.counted.slices import spell_length
 from perennial.core.release.counted.user_buckets import MOST_BUCKETS
 from perennial.core.statistics import Booleans, Floats, one_side, proportion_bounds

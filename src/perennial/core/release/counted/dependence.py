@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import Field
 
 from perennial.core.frozen import Frozen
-from perennial.core.release.analysis.cluster_bounds import LEAST, rate
+from perennial.core.release.counted.cluster_bounds import LEAST, rate
 from perennial.core.release.counted.slices import Slice
 from perennial.core.release.traffic import Counters, PoolName
 
