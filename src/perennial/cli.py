@@ -137,6 +137,7 @@ def main(args: list[str] | None = None) -> int:
     """Run a command and return its exit code; a PerennialError is printed as two lines on stderr."""
     try:
         given = sys.argv[1:] if args is None else args
+        _report_errors(given)
         app.main(args=given, prog_name="perennial", standalone_mode=False, obj=given)
     except PerennialError as error:
         return _explained(error)
@@ -155,6 +156,18 @@ def main(args: list[str] | None = None) -> int:
         click.echo("stopped", err=True)
         return 130
     return 0
+
+
+def _report_errors(given: list[str]) -> None:
+    """Report unexpected errors where a Sentry project is set; without one, nothing is imported."""
+    if not any(f"PERENNIAL_SENTRY_DSN{ending}" in os.environ for ending in ("", "_FILE", "_FROM")):
+        return
+    from perennial import error_reports
+    from perennial.settings import read
+
+    # Words of the command only: what follows may be a name or a reason.
+    words = [word for word in given[:2] if word.isidentifier()]
+    error_reports.start(read().sentry_dsn, " ".join(words), __version__)
 
 
 def _explained(error: PerennialError) -> int:

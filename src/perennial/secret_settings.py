@@ -20,7 +20,7 @@ SECRETS = frozenset(
     {"passwords", "airflow_password", "admin_password", "token", "notify", "database_url", "tuning_url"}
     | {"dvc_remote", "online_store", "mlflow_database_url", "airflow_database_url", "celery_broker_url"}
     | {"encryption_keys", "recorder_database_url", "online_store_reader", "oidc_client_secret"}
-    | {"alerts_secret"}
+    | {"alerts_secret", "sentry_dsn"}
 )
 """Settings that are secrets or may contain one. Instead of the value the environment may name its place:
 `PERENNIAL_<NAME>_FILE` a file, `PERENNIAL_<NAME>_FROM` a reference (`file:PATH`, `vault:MOUNT/data/PATH#FIELD`)."""

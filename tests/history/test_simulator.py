@@ -9,7 +9,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
 from perennial import catalog
-from perennial.core.monitoring.drift import column_drift
+from perennial.core.monitoring.measured import measure
 from perennial.demo.scenario import SIMULATED_KNOWN as KNOWN
 from perennial.demo.scenario import SIMULATED_SHIFT as SHIFT
 from perennial.history import prepare
@@ -105,17 +105,9 @@ def test_the_default_drift_moves_the_watched_features(rows):
     reference = between(rows, 71, KNOWN)
 
     def moved(window, level):
-        drifts = [
-            column_drift(
-                name,
-                reference[name].to_numpy(),
-                window[name].to_numpy(),
-                reference["cycle"].to_numpy(),
-                10,
-                7,
-            )
-            for name in spec.columns
-        ]
+        columns = {name: (reference[name].to_numpy(), window[name].to_numpy()) for name in spec.columns}
+        found = measure(columns, reference["cycle"].to_numpy(), window["cycle"].to_numpy(), 10, 7)
+        drifts = [drift for drift in found if drift.of_feature]
         return sum(drift.excess >= level for drift in drifts)
 
     assert moved(between(rows, KNOWN + 1, SHIFT - 1).tail(spec.window), spec.psi.warn) < spec.features_needed

@@ -36,23 +36,23 @@ PUBLIC = {
 }  # fmt: skip
 """Settings without a secret: addresses, names, and paths of files whose modes protect them."""
 GETS = {
-    "mlflow": {"database_url", "mlflow_database_url", "oidc_client_secret"},
+    "mlflow": {"database_url", "mlflow_database_url", "oidc_client_secret", "sentry_dsn"},
     "envoy": set(),
-    "server-stable-3101": {"online_store"},
-    "server-stable-3102": {"online_store"},
-    "server-canary-3111": {"online_store"},
-    "guard": {"database_url", "encryption_keys"},
+    "server-stable-3101": {"online_store", "sentry_dsn"},
+    "server-stable-3102": {"online_store", "sentry_dsn"},
+    "server-canary-3111": {"online_store", "sentry_dsn"},
+    "guard": {"database_url", "encryption_keys", "sentry_dsn"},
     "airflow-api-server": {"database_url", "oidc_client_secret"},
     "airflow-scheduler": set(),  # its tasks run in the workers
-    "airflow-worker-training": {"database_url", "tuning_url", "dvc_remote", "online_store"},
-    "airflow-worker-light": {"database_url", "dvc_remote", "online_store", "encryption_keys"},
+    "airflow-worker-training": {"database_url", "tuning_url", "dvc_remote", "online_store", "sentry_dsn"},
+    "airflow-worker-light": {"database_url", "dvc_remote", "online_store", "encryption_keys", "sentry_dsn"},
     "airflow-dag-processor": set(),
     "airflow-triggerer": {"database_url", "encryption_keys"},
-    "monitor": {"database_url", "airflow_password", "encryption_keys"},
-    "notifier": {"database_url", "notify"},
-    "alerts": {"database_url", "alerts_secret"},
+    "monitor": {"database_url", "airflow_password", "encryption_keys", "sentry_dsn"},
+    "notifier": {"database_url", "notify", "sentry_dsn"},
+    "alerts": {"database_url", "alerts_secret", "sentry_dsn"},
 }
-RUNS_TASKS = {"database_url", "tuning_url", "dvc_remote", "online_store", "encryption_keys"}
+RUNS_TASKS = {"database_url", "tuning_url", "dvc_remote", "online_store", "encryption_keys", "sentry_dsn"}
 """What the scheduler gets where it runs the tasks itself."""
 MACHINES = {"training", "release"}
 EVERYBODY = {"admin", "training", "release", "approver", "operator", "viewer"}

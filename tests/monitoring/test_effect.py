@@ -24,6 +24,7 @@ from perennial.core.monitoring.effect import (
     paired_difference,
     period,
 )
+from perennial.core.monitoring.reluctance import Outcome, retrainings
 from perennial.core.release.phase import Phase
 from perennial.core.release_spec import FeedbackSpec
 from perennial.errors import UnknownModel, UnknownRelease, UnknownVersion
@@ -173,6 +174,29 @@ def test_killed_between_tags_and_ledger_the_next_call_records_it(tmp_path, monke
             record_effect(effect, ports, "monitor", AFTER)
     assert not recorded(MODEL, "r2", plant.store.ledger)
     assert record_effect(effect, ports, "monitor", AFTER)
+
+
+def test_a_request_its_release_and_its_effect_are_one_story_in_the_ledger(tmp_path):
+    plant, ledger = Plant(tmp_path), MemoryStore()
+    asked = {"reason": "drift", "text": "2 of 6 features moved"}
+    for kind, release, payload in [
+        (Event.RETRAIN_REQUESTED, None, asked),
+        (Event.RELEASE_OPENED, "r2", {"version": "1.1.0"}),
+        (Event.RELEASE_SUCCEEDED, "r2", {}),
+    ]:
+        ledger.ledger.append(
+            Entry(at=BEGIN, actor="monitor", kind=kind, model=MODEL, release_id=release, payload=payload)
+        )
+    ledger.releases.save(
+        a_release(BEGIN, Phase.SUCCEEDED, release_id="r2", candidate=plant.new, champion=plant.old), None, []
+    )
+    ledger.feedback = plant.store.feedback
+    plant.store = ledger
+    (before,) = retrainings(ledger.ledger.rows(MODEL))
+    assert before.outcome is Outcome.OPEN
+    record_effect(plant.measure(), plant.ports(), "monitor", AFTER)
+    (after,) = retrainings(ledger.ledger.rows(MODEL))
+    assert (after.outcome, after.release_id, after.why) == (Outcome.HELPED, "r2", "effect: helped")
 
 
 def test_labels_are_waited_for_as_long_as_they_may_take(tmp_path):

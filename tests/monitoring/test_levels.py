@@ -9,7 +9,7 @@ import pytest
 
 from perennial import catalog
 from perennial.core.assets import Reason
-from perennial.core.monitoring.drift import SCORE, ColumnDrift
+from perennial.core.monitoring.drift import JOINT, SCORE, ColumnDrift, Newest
 from perennial.core.monitoring.harm_detector import Harm
 from perennial.core.monitoring.levels import AccuracyEstimate, Coverage, Level, verdict
 from perennial.settings import Settings
@@ -18,9 +18,12 @@ SPEC = catalog.spec("test_failure_predictor", Settings(spec_overlay=None)).monit
 GOOD = AccuracyEstimate(value=0.9, error=0.005, labels=3000)
 
 
-def drifts(*excesses: float, score: float = 0.0, allowance: float = 0.4) -> list[ColumnDrift]:
+def drifts(*excesses: float, score: float = 0.0, allowance: float = 0.4, p=0.001) -> list[ColumnDrift]:
     named = [*zip(SPEC.columns, excesses, strict=False), (SCORE, score)]
-    return [ColumnDrift(column=name, psi=allowance + more, allowance=allowance) for name, more in named]
+    return [
+        ColumnDrift(column=name, psi=allowance + more, allowance=allowance, p=p, level=0.01)
+        for name, more in named
+    ]
 
 
 def judge(found=(), reference=GOOD, window=GOOD, rows=1500, harm=None):
@@ -47,7 +50,7 @@ def causes(judged) -> list[Reason]:
         ((0.11, 0.11), Level.WATCH),
         ((0.21, 0.25), Level.WARN),
         ((0.31, 0.5), Level.WARN),
-        ((5, 0), Level.OK),
+        ((5, 0), Level.WATCH),
         ((5, 0.21), Level.WARN),
     ],
 )
@@ -64,6 +67,26 @@ def test_drift_alone_asks_for_no_retraining_and_says_how_far_it_went():
 
 def test_plain_psi_within_the_allowance_is_no_drift():
     assert judge(drifts(0, 0, 0, 0, allowance=2.0)).level is Level.OK
+
+
+def test_what_is_not_proven_is_no_drift():
+    assert judge(drifts(9, 9, score=9, p=0.02)).level is Level.OK
+
+
+def test_features_that_depend_on_each_other_in_another_way_are_a_watch():
+    together = ColumnDrift(column=JOINT, psi=0.9, allowance=0.1, p=0.001, level=0.01)
+    told = judge([*drifts(0, 0), together])
+    assert (told.level, told.causes) == (Level.WATCH, ())
+    assert "depend on each other" in told.reasons[0]
+
+
+def test_the_newest_part_of_a_window_counts_where_it_moved_more():
+    half = Newest(rows=700, psi=0.9, allowance=0.1)
+    moved = [drift.model_copy(update={"newest": half}) for drift in drifts(0.05, 0.05)]
+    told = judge(moved)
+    assert told.level is Level.WARN
+    assert "as far as level retrain" in told.reasons[0]
+    assert "0.90 in the newest 700 rows" in told.reasons[0]
 
 
 def test_the_score_alone_warns_at_most():

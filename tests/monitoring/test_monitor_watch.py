@@ -33,8 +33,8 @@ JUDGED = MonitorVerdict(
     reasons=("2 of 6 features moved",),
     rows=1500,
     drifts=(
-        ColumnDrift(column="pass_rate_7d", psi=0.9, allowance=0.3),
-        ColumnDrift(column=SCORE, psi=0.2, allowance=0.25),
+        ColumnDrift(column="pass_rate_7d", psi=0.9, allowance=0.3, p=0.001, level=0.01),
+        ColumnDrift(column=SCORE, psi=0.2, allowance=0.25, p=0.5, level=0.01),
     ),
     reference=AccuracyEstimate(value=0.9, error=0.01, labels=3000),
     window=AccuracyEstimate(value=0.81, error=0.01, labels=1500),

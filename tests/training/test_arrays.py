@@ -12,7 +12,8 @@ import pytest
 import yaml
 
 from perennial.adapters.evidently_drift import EvidentlyDrift
-from perennial.core.monitoring.drift import column_drift
+from perennial.core.monitoring.drift import JOINT
+from perennial.core.monitoring.measured import measure
 from perennial.errors import MalformedInput, ValidationFailed
 from perennial.flows.evaluation.offline_features import OfflineSource, recompute
 from perennial.flows.training.leakage import check_leakage
@@ -154,22 +155,14 @@ def test_the_drift_of_one_number_is_the_drift_of_the_array(made):
     for case, window in (("same", same), ("moved", moved)):
         found = EvidentlyDrift().compare(world.spec, reference, window, None)
         drifts[case] = {drift.column: drift for drift in found}
-        assert list(drifts[case]) == ["embedding", "price", "score"]
+        assert list(drifts[case]) == ["embedding", "price", "score", JOINT]
     assert drifts["same"]["embedding"].excess < 0.02
     assert drifts["moved"]["embedding"].excess > 0.3
     # Sixteen chances to be the largest have an allowance of their own.
-    group, monitoring = np.arange(1000), world.spec.monitoring
-    alone = [
-        column_drift(
-            name,
-            reference[name].to_numpy(),
-            same[name].to_numpy(),
-            group,
-            monitoring.bins,
-            world.spec.tuning.seed,
-        )
-        for name in COLUMNS
-    ]
+    columns = {name: (reference[name].to_numpy(), same[name].to_numpy()) for name in COLUMNS}
+    alone = measure(
+        columns, np.arange(1000), np.arange(400), world.spec.monitoring.bins, world.spec.tuning.seed
+    )[:SIZE]
     assert drifts["same"]["embedding"].allowance >= max(drift.allowance for drift in alone)
     assert drifts["same"]["embedding"].psi == pytest.approx(max(drift.psi for drift in alone), abs=1e-9)
 

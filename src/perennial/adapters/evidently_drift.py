@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from perennial.core.monitoring.drift import DECISION, SCORE, Bins, ColumnDrift, allowance, counts, psi, shares
+from perennial.core.monitoring.drift import DECISION, JOINT, SCORE, Bins, ColumnDrift, counts, psi, shares
+from perennial.core.monitoring.measured import measure
 from perennial.core.spec import ModelSpec
 from perennial.errors import DataError
 from perennial.files import replacing
@@ -24,6 +25,8 @@ from evidently import DataDefinition, Dataset, Report
 from evidently.metrics import ValueDrift
 
 METHOD = "psi"
+NEVER = 1e6
+"""Limit of a column whose drift is not proven."""
 
 
 class EvidentlyDrift:
@@ -32,14 +35,14 @@ class EvidentlyDrift:
     def compare(
         self, spec: ModelSpec, reference: pd.DataFrame, window: pd.DataFrame, html: Path | None
     ) -> list[ColumnDrift]:
-        """Return the drift of each watched column, the score, and the decision where it says more, in this order.
+        """Return the drift of each watched column, the score, the decision where it says more, and all features.
 
         An array has the largest PSI of its columns, and an allowance for that; the report shows this column.
 
         Args:
             reference: watched columns, `score` and the group column; rows in time order.
-            window: watched columns and `score`.
-            html: path of the report; "drift detected" there means the `watch` level above the allowance.
+            window: watched columns and `score`; `request_id` where requests have several rows.
+            html: path of the report; "drift detected" there means a proven drift at the level `watch`.
 
         Raises:
             DataError: a column or all rows are missing, or the reference has a single group.
@@ -50,31 +53,51 @@ class EvidentlyDrift:
         columns = [column for columns in watched.values() for column in columns]
         check(reference, [*columns, spec.evaluation.group], "the reference")
         check(window, columns, "the window")
-        group = reference[spec.evaluation.group].to_numpy()
+        pairs = {
+            name: (reference[columns].to_numpy(dtype=float), window[columns].to_numpy(dtype=float))
+            for name, columns in watched.items()
+        }
+        drifts = measure(
+            pairs,
+            reference[spec.evaluation.group].to_numpy(),
+            requests(window),
+            spec.monitoring.bins,
+            spec.tuning.seed,
+            answers=frozenset(answers),
+        )
         labelled: dict[str, tuple[np.ndarray, np.ndarray]] = {}
         limits: dict[str, float] = {}
-        shown: dict[str, tuple[str, float]] = {}
-        for name, columns in watched.items():
-            known, seen = (table[columns].to_numpy(dtype=float).T for table in (reference, window))
+        shown: dict[str, str] = {}
+        for drift in drifts:
+            if drift.column == JOINT:
+                continue
+            known, seen = (values.T for values in pairs[drift.column])
             bins = [Bins.of(values, spec.monitoring.bins) for values in known]
-            size = max(cut.size for cut in bins)
-            codes = [cut.codes(values) for cut, values in zip(bins, known, strict=True)]
-            pairs = [
-                (counts(old, size), counts(cut.codes(values), size))
-                for old, cut, values in zip(codes, bins, seen, strict=True)
+            rows = [
+                (counts(cut.codes(old), cut.size), counts(cut.codes(new), cut.size))
+                for cut, old, new in zip(bins, known, seen, strict=True)
             ]
-            allowed = allowance(np.stack(codes, axis=1), group, size, len(window), spec.tuning.seed)
-            most = int(np.argmax([psi(shares(old), shares(new)) for old, new in pairs]))
+            most = int(np.argmax([psi(shares(old), shares(new)) for old, new in rows]))
+            column = watched[drift.column][most]
             labels = np.array(bins[most].labels, dtype=object)
-            old, new = (np.repeat(labels, rows[: len(labels)]) for rows in pairs[most])
-            labelled[columns[most]] = (old, new)
-            limits[columns[most]] = allowed + spec.monitoring.psi.watch
-            shown[name] = (columns[most], allowed)
+            labelled[column] = (np.repeat(labels, rows[most][0]), np.repeat(labels, rows[most][1]))
+            limits[column] = drift.allowance + spec.monitoring.psi.watch if drift.is_proven else NEVER
+            shown[drift.column] = column
         measured = _run(labelled, limits, html)
         return [
-            ColumnDrift(column=name, psi=max(0.0, measured[column]), allowance=allowed)
-            for name, (column, allowed) in shown.items()
+            drift
+            if drift.column == JOINT
+            else drift.model_copy(update={"psi": max(0.0, measured[shown[drift.column]])})
+            for drift in drifts
         ]
+
+
+def requests(window: pd.DataFrame) -> np.ndarray:
+    """Return the request of each row; in a log without request ids each row is one."""
+    if "request_id" not in window:
+        return np.arange(len(window))
+    own = window["prediction_id"] if "prediction_id" in window else pd.Series(window.index, window.index)
+    return window["request_id"].fillna(own.astype(str)).to_numpy(dtype=str)
 
 
 def check(table: pd.DataFrame, columns: list[str], which: str) -> None:

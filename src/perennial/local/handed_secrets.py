@@ -24,21 +24,28 @@ from perennial.wiring.monitoring import airflow_password
 
 NEEDS: dict[str, tuple[str, ...]] = {
     # The first: it records changes of accounts.
-    "mlflow": ("database_url", "mlflow_database_url", "oidc_client_secret"),
-    "guard": ("database_url", "encryption_keys"),  # walks releases, which read the log
-    "agent": ("database_url",),  # a role of this serving machine
-    "machines": ("database_url",),
-    "monitor": ("database_url", "airflow_password", "encryption_keys"),
-    "notifier": ("database_url", "notify"),
-    "alerts": ("database_url", "alerts_secret"),
+    "mlflow": ("database_url", "mlflow_database_url", "oidc_client_secret", "sentry_dsn"),
+    "guard": ("database_url", "encryption_keys", "sentry_dsn"),  # walks releases, which read the log
+    "agent": ("database_url", "sentry_dsn"),  # a role of this serving machine
+    "machines": ("database_url", "sentry_dsn"),
+    "monitor": ("database_url", "airflow_password", "encryption_keys", "sentry_dsn"),
+    "notifier": ("database_url", "notify", "sentry_dsn"),
+    "alerts": ("database_url", "alerts_secret", "sentry_dsn"),
     "airflow-api-server": ("database_url", "oidc_client_secret"),  # records refused sign-ins
     "airflow-triggerer": ("database_url", "encryption_keys"),
     # Tasks train, publish features, register versions, gate and release.
-    "airflow-scheduler": ("database_url", "tuning_url", "dvc_remote", "online_store", "encryption_keys"),
-    "airflow-worker-training": ("database_url", "tuning_url", "dvc_remote", "online_store"),
-    "airflow-worker-light": ("database_url", "dvc_remote", "online_store", "encryption_keys"),
-    "training": ("tuning_url", "dvc_remote", "online_store"),
-    "server": ("online_store",),
+    "airflow-scheduler": (
+        "database_url",
+        "tuning_url",
+        "dvc_remote",
+        "online_store",
+        "encryption_keys",
+        "sentry_dsn",
+    ),
+    "airflow-worker-training": ("database_url", "tuning_url", "dvc_remote", "online_store", "sentry_dsn"),
+    "airflow-worker-light": ("database_url", "dvc_remote", "online_store", "encryption_keys", "sentry_dsn"),
+    "training": ("tuning_url", "dvc_remote", "online_store", "sentry_dsn"),
+    "server": ("online_store", "sentry_dsn"),
 }
 """Process -> secret settings that it gets, each in a file of its own. All model servers have those of `server`."""
 NARROWER: dict[tuple[str, str], str] = {

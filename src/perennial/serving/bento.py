@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from perennial import __version__, error_reports
 from perennial.core.certificates.roles import ProcessRole, callers
 from perennial.errors import FeaturesUnavailable, PerennialError, SettingsError
 from perennial.hidden_packages import hidden
@@ -233,6 +234,7 @@ def parts_of_process(settings: Settings, beside: Path) -> ServerParts:
     Raises:
         SettingsError: a variable is missing or has another value.
     """
+    error_reports.start(settings.sentry_dsn, "serve", __version__)
     packed = packed_versions(beside)
     if packed is None:
         return ServerParts(settings, pool_of_process(), grpc_port_of_process())

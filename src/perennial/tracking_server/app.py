@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
+from perennial import __version__, error_reports
 from perennial.core.events import SystemActor
 from perennial.core.governance.identity import Role
 from perennial.errors import SettingsError
@@ -45,6 +46,7 @@ def create_app() -> Any:
         SettingsError: there are no accounts yet, or MLflow runs in a mode that the rules do not cover.
     """
     settings = load()
+    error_reports.start(settings.sentry_dsn, "mlflow", __version__)
     accounts = _configure(settings)
 
     from mlflow.environment_variables import MLFLOW_ENABLE_WORKSPACES

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from perennial.core.spec import ModelSpec
     from perennial.core.tasks import Task
     from perennial.flows.experiment.analyse import ExperimentPorts
+    from perennial.flows.monitoring.back_test import BackTestPorts
     from perennial.flows.monitoring.effect import EffectPorts
     from perennial.flows.monitoring.watch import PassPorts
 
@@ -70,6 +71,19 @@ def cheap_models(task: Task) -> Mapping[str, ports.Reference]:
     from perennial.adapters.reference_models import references
 
     return references(task)
+
+
+def back_test_ports(settings: Settings) -> BackTestPorts:
+    """Return the ports of a back-test; it needs neither MLflow nor Airflow."""
+    from perennial.flows.monitoring.back_test import BackTestPorts
+    from perennial.wiring import database, releasing, traffic
+
+    return BackTestPorts(
+        router=traffic.router(settings),
+        predictions=releasing.prediction_log(settings),
+        feedback=database.store(settings).feedback,
+        references=cheap_models,
+    )
 
 
 def attended(

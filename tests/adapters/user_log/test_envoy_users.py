@@ -10,6 +10,7 @@ from envoy_split_stack import INFER, MODEL, STABLE, SplitStack, split
 from grpc_side.calls import Caller, message
 from serving_stack import until
 
+from perennial.adapters.envoy import split as envoy_split
 from perennial.adapters.envoy import user_log
 from perennial.core.release.counted.user_buckets import (
     MOST_BUCKETS,
@@ -98,6 +99,16 @@ def test_every_user_has_a_bucket_and_the_sums_are_those_of_the_router(stack):
     look.until_counted(**expected)
     assert requests(look.counts) == requests(first), "a user stays in its bucket"
     assert look.problems == ()
+
+
+@pytest.mark.parametrize("weight", [0.05, 5.0, 50.0, 99.5])
+def test_buckets_move_no_user(stack, monkeypatch, weight):
+    with monkeypatch.context() as patch:
+        patch.setattr(envoy_split, "MOST_BUCKETS", 1)
+        stack.router.apply(split(weight, BY_HEADER))
+        whole = stack.to_canary(USERS)
+    stack.router.apply(split(weight, BY_HEADER))
+    assert stack.to_canary(USERS) == whole
 
 
 def requests(counts: BucketCounts) -> dict[tuple[str, str], int]:

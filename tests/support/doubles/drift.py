@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from perennial.core.monitoring.drift import SCORE, ColumnDrift, column_drift
+from perennial.core.monitoring.drift import SCORE, ColumnDrift
+from perennial.core.monitoring.measured import measure
 from perennial.core.spec import ModelSpec
 from perennial.errors import DataError
 
@@ -26,13 +27,14 @@ class MemoryDrift:
         if missing or reference.empty or window.empty:
             raise DataError(f"rows or columns are missing: {sorted(missing)}", hint="monitoring.columns")
         group = reference[spec.evaluation.group].to_numpy()
-        drifts = [
-            column_drift(
-                name, reference[columns].to_numpy(dtype=float), window[columns].to_numpy(dtype=float),
-                group, spec.monitoring.bins, spec.tuning.seed,
-            )
-            for name, columns in watched.items()
-        ]  # fmt: skip
+        asked = window.get("request_id", window.index).to_numpy()
+        drifts = measure(
+            {
+                name: (reference[columns].to_numpy(dtype=float), window[columns].to_numpy(dtype=float))
+                for name, columns in watched.items()
+            },
+            group, asked, spec.monitoring.bins, spec.tuning.seed, answers=frozenset({SCORE}),
+        )  # fmt: skip
         if html is not None:
             html.parent.mkdir(parents=True, exist_ok=True)
             lines = [f"<li>{one.column}: {one.psi:.4f} ({one.allowance:.4f})</li>" for one in drifts]

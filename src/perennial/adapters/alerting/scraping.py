@@ -38,7 +38,7 @@ class Timing:
     monitor: str = "5s"
     others: str = "15s"
     windows: str = "30s"
-    group_wait: str = "5s"
+    group_wait: str = "2s"
     group_interval: str = "1m"
     repeat: str = "4h"
 

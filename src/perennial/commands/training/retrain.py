@@ -105,7 +105,7 @@ def backtest(model: str, as_json: bool) -> None:
 
     settings = environment.load()
     spec = catalog.spec(model, settings)
-    result = back_test_champion(spec, monitoring.pass_ports(settings).monitor, now())
+    result = back_test_champion(spec, monitoring.back_test_ports(settings), now())
     if as_json:
         print_record(result)
         return

@@ -1,13 +1,13 @@
-"""Drift of a window of values against a reference: the calibrated population stability index (PSI).
+"""Drift of a window of values against a reference: how far (population stability index, PSI), and whether proven.
 
 Three decisions correct known errors of the plain PSI:
 
 - Bins are quantiles of the reference with open ends; missing values have their own bin. Bins of equal width,
   or bins that end at the range of the reference, lose exactly the values that moved furthest. A value that fills a
   bin by itself gets exactly this bin, so that values which the reference never had are not counted as known ones.
-- CI data comes in whole cycles with similar rows, so two halves of the same period already differ: PSI 0.3 or
-  more without any drift. `allowance` measures this on the reference itself, per column and window size; only
-  the excess counts.
+- Rows come in clusters (cycles, requests) of similar rows, so two halves of the same period already differ: PSI 0.3 or
+  more without any drift. A permutation test of whole blocks (`max_t`, `measured`) says whether a column moved, and the
+  mean PSI of its permutations, the allowance, is subtracted: only a proven excess counts.
 - An empty bin gets the same share as in Evidently, so that both give the same PSI. Evidently fills with a much smaller
   share beside a bin of less than 1e-4, so a single row among 10,001 would change the PSI by more than an alarm
   level; `counts` therefore scales larger samples down.
@@ -28,29 +28,65 @@ SCORE = "score"
 """Name of the column with the model's scores, in the reference and in the window."""
 DECISION = "decision"
 """Name of the column with the decisions, watched for kinds whose score alone does not say the answer."""
+JOINT = "joint"
+"""Name of the watched features together: their dependence may change where none of them moves."""
 MISSING = "missing"
-NULL_QUANTILE = 0.95
-NULL_DRAWS = 200
 EMPTY_SHARE = 1e-4
 MOST_ROWS = 9_000
 """Most rows of a sample in a PSI: a bin with one of them has a share above `EMPTY_SHARE`."""
 
 
+class Newest(Frozen):
+    """The newest part of a window, in which a column moved most."""
+
+    rows: int = Field(gt=0)
+    psi: float = Field(ge=0)
+    allowance: float = Field(ge=0)
+
+
 class ColumnDrift(Frozen):
-    """Drift of a column in a window."""
+    """Drift of a column, or of all watched features together, in a window."""
 
     column: str
     psi: float = Field(ge=0)
-    allowance: float = Field(ge=0, description="PSI that windows of this size reach without drift")
+    allowance: float = Field(ge=0, description="mean PSI of windows of this size without drift")
+    p: float = Field(ge=0, le=1, description="p-value, adjusted for all columns")
+    level: float = Field(gt=0, lt=1, description="p-value up to which the column has moved")
+    newest: Newest | None = Field(None, description="a newer part of the window that moved more")
+    least: float | None = Field(
+        None, description="shift in standard deviations that this traffic shows with a power of 80 %"
+    )
+
+    size: str | None = Field(None, description="largest change in words, if proven")
+    since: int | None = Field(
+        None, description="row of the window from which it moved; null: before, or unknown"
+    )
+
+    @property
+    def is_proven(self) -> bool:
+        return self.p <= self.level
 
     @property
     def excess(self) -> float:
-        """Return the PSI above the allowance, which is compared with the alarm levels."""
-        return max(0.0, self.psi - self.allowance)
+        """Return the PSI above the allowance, which is compared with the alarm levels; 0 unless proven."""
+        if not self.is_proven:
+            return 0.0
+        part = 0.0 if self.newest is None else self.newest.psi - self.newest.allowance
+        return max(0.0, self.psi - self.allowance, part)
+
+    def __str__(self) -> str:
+        part = self.newest
+        where = "" if part is None else f", {part.psi:.2f} in the newest {part.rows} rows"
+        size = "" if self.size is None else f", {self.size}"
+        return f"{self.column} PSI {self.psi:.2f} (+{self.excess:.2f}{where}; p {self.p:.2g}{size})"
 
     @property
     def of_prediction(self) -> bool:
         return self.column in (SCORE, DECISION)
+
+    @property
+    def of_feature(self) -> bool:
+        return self.column not in (SCORE, DECISION, JOINT)
 
 
 @dataclass(frozen=True)
@@ -144,79 +180,16 @@ def psi(reference: np.ndarray, window: np.ndarray) -> float:
     Args:
         reference, window: float [bins], shares that sum to 1.
     """
+    return max(0.0, float(psis(reference, window)))
+
+
+def psis(reference: np.ndarray, window: np.ndarray) -> np.ndarray:
+    """Return the PSI of each pair of shares, float [...] of two float [..., bins]."""
     seen = (reference > 0) | (window > 0)
-    r, w = _filled(reference[seen]), _filled(window[seen])
-    return max(0.0, float(np.sum((w - r) * np.log(w / r))))
+    r, w = _filled(reference), _filled(window)
+    return np.asarray(np.where(seen, (w - r) * np.log(w / r), 0.0).sum(axis=-1))
 
 
 def _filled(share: np.ndarray) -> np.ndarray:
     """Return the shares with empty bins filled as in Evidently 0.7, for samples of `counts`."""
     return np.where(share > 0, share, EMPTY_SHARE)
-
-
-def allowance(codes: np.ndarray, group: np.ndarray, size: int, window: int, seed: int) -> float:
-    """Return the 95 % quantile of the PSI of windows without drift; of several columns, that of the largest PSI.
-
-    Windows are runs of rows of the reference that start with a group; each is compared with the rest of the
-    reference. This is a block resampling, since rows of the same group are not independent (Künsch 1989, "The
-    jackknife and the bootstrap for general stationary observations"). A reference smaller than two windows
-    is resampled in halves: smaller windows differ more, so the allowance is never too small. The columns of an array
-    are one test: the quantile of their largest PSI over the same windows holds for all of them together, however they
-    depend on each other (Westfall and Young 1993, "Resampling-based multiple testing", max-T).
-
-    Args:
-        codes: int [n] or [n, columns], in time order.
-        group: int [n], ascending: the group (CI cycle) of each row.
-        size: number of bins.
-        window: number of rows of a judged window.
-        seed: seed of the resampling; the same input gives the same allowance.
-
-    Raises:
-        DataError: the reference has fewer than two groups, so their differences cannot be measured.
-    """
-    starts = np.flatnonzero(np.r_[True, group[1:] != group[:-1]])
-    if len(starts) < 2:
-        raise DataError(
-            "the reference has a single group, so differences between groups cannot be measured",
-            hint="evaluate on at least two CI cycles",
-        )
-    length = min(window, len(codes) // 2)
-    possible = starts[starts + length <= len(codes)]
-    chosen = np.random.default_rng(seed).choice(possible, NULL_DRAWS)
-    columns = np.atleast_2d(codes.T)
-    totals = [np.bincount(column, minlength=size) for column in columns]
-    null = {}
-    for start in np.unique(chosen):
-        inside = [np.bincount(column[start : start + length], minlength=size) for column in columns]
-        null[start] = max(
-            psi(shares(scaled(total - part)), shares(scaled(part)))
-            for total, part in zip(totals, inside, strict=True)
-        )
-    return float(np.quantile([null[start] for start in chosen], NULL_QUANTILE))
-
-
-def column_drift(
-    column: str, reference: np.ndarray, window: np.ndarray, group: np.ndarray, bins: int, seed: int
-) -> ColumnDrift:
-    """Return the drift of a column or an array: cut it into bins, then measure PSI and allowance.
-
-    Args:
-        column: name of the column or the array.
-        reference: float [n] or [n, size], in time order; NaN where missing.
-        window: float [m] or [m, size].
-        group: int [n], ascending: the group of each reference row.
-        bins: number of bins, without the bin for missing values.
-        seed: seed of the resampling for the allowance.
-    """
-    pairs = list(zip(np.atleast_2d(reference.T), np.atleast_2d(window.T), strict=True))
-    edges = [Bins.of(known, bins) for known, _ in pairs]
-    size = max(cut.size for cut in edges)
-    codes = [cut.codes(known) for cut, (known, _) in zip(edges, pairs, strict=True)]
-    return ColumnDrift(
-        column=column,
-        psi=max(
-            psi(shares(counts(known, size)), shares(counts(cut.codes(seen), size)))
-            for cut, known, (_, seen) in zip(edges, codes, pairs, strict=True)
-        ),
-        allowance=allowance(np.stack(codes, axis=1), group, size, len(window), seed),
-    )

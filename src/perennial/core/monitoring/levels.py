@@ -5,7 +5,8 @@ The levels of the spec are compared with figures that noise alone does not reach
 - harm asks for a retraining: the sequential detector (`harm_detector`) has found a loss beyond the `watch` level, and
   the loss since then is estimated at the `retrain` level or more; a smaller one is a warning;
 - drift of the inputs is at most a warning, as is drift of the score: both also move when the model stays right. Feature
-  drift reaches a level when at least `features_needed` columns exceed their allowance by it (`drift`);
+  drift reaches a level when at least `features_needed` columns are proven to have moved by more than it (`measured`); a
+  single one, or all of them together where none moved alone, is a watch;
 - the accuracy of the window is at most a warning. It reaches a level when a one-sided 95 % test says that the drop,
   relative to the reference, is larger than the level: at every look one in twenty such tests errs, so it asks for
   nothing. Neighbouring rows are not independent, so its standard error comes from batch means (Schmeiser 1982, "Batch
@@ -27,7 +28,7 @@ from pydantic import Field
 from perennial.core.assets import Reason
 from perennial.core.frozen import Frozen
 from perennial.core.monitoring.batch_means import BATCHES, batch_mean
-from perennial.core.monitoring.drift import ColumnDrift
+from perennial.core.monitoring.drift import JOINT, ColumnDrift
 from perennial.core.monitoring.harm_detector import Harm
 from perennial.core.monitoring_spec import Levels, MonitoringSpec, ShareLevels
 
@@ -217,14 +218,19 @@ def _harm(
 
 
 def _features(spec: MonitoringSpec, drifts: Sequence[ColumnDrift]) -> tuple[Level, str]:
-    features = sorted((drift for drift in drifts if not drift.of_prediction), key=lambda drift: -drift.excess)
-    if len(features) < spec.features_needed:
-        return Level.OK, "fewer columns are watched than must move together"
-    level = reached(spec.psi, features[spec.features_needed - 1].excess)
+    features = sorted((drift for drift in drifts if drift.of_feature), key=lambda drift: -drift.excess)
     moved = [drift for drift in features if drift.excess >= spec.psi.watch]
-    names = ", ".join(f"{drift.column} {drift.psi:.2f} (+{drift.excess:.2f})" for drift in moved[:3])
+    together = next((drift for drift in drifts if drift.column == JOINT), None)
+    texts = [str(drift) for drift in moved[:3]]
+    level = Level.OK
+    if len(features) >= spec.features_needed:
+        level = reached(spec.psi, features[spec.features_needed - 1].excess)
+    if together is not None and together.excess >= spec.psi.watch and not moved:
+        texts = [f"none alone, but how they depend on each other: {together}"]
+    if texts and level is Level.OK:
+        level = Level.WATCH
     far = ", as far as level retrain" if level is Level.RETRAIN else ""
-    text = f"{len(moved)} of {len(features)} features moved{far}{': ' if names else ''}{names}"
+    text = f"{len(moved)} of {len(features)} features moved{far}{': ' if texts else ''}{', '.join(texts)}"
     return _at_most_warn(level), text
 
 
@@ -232,10 +238,8 @@ def _score(spec: MonitoringSpec, drifts: Sequence[ColumnDrift]) -> tuple[Level, 
     scores = [drift for drift in drifts if drift.of_prediction]
     if not scores:
         return Level.OK, "the score was not compared"
-    worst = max(scores, key=lambda drift: drift.excess)
-    return _at_most_warn(
-        reached(spec.psi, worst.excess)
-    ), f"{worst.column} PSI {worst.psi:.2f} (+{worst.excess:.2f})"
+    worst = max(scores, key=lambda drift: (drift.excess, drift.psi))
+    return _at_most_warn(reached(spec.psi, worst.excess)), str(worst)
 
 
 def _accuracy(

@@ -51,7 +51,7 @@ class JudgedWindow(Frozen):
     @classmethod
     def of(cls, key: str, digest: str, policy: MonitoringSpec, drifts: Iterable[ColumnDrift]) -> JudgedWindow:
         """Return the window with the features whose drift reaches level retrain."""
-        far = (drift for drift in drifts if not drift.of_prediction and drift.excess >= policy.psi.retrain)
+        far = (drift for drift in drifts if drift.of_feature and drift.excess >= policy.psi.retrain)
         return cls(key=key, digest=digest, moved=frozenset(drift.column for drift in far))
 
 

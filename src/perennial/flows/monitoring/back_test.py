@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 
 from perennial.core.events import SystemActor
@@ -11,14 +13,24 @@ from perennial.core.monitoring.reluctance import fruitless_in_a_row, retrainings
 from perennial.core.monitoring.retraining import Hold, Retrain, retraining_event, retraining_requests
 from perennial.core.release.traffic import Target
 from perennial.core.spec import ModelSpec
+from perennial.core.tasks import Task
 from perennial.errors import DataError
 from perennial.flows.feedback.labelled_answers import labelled_answers
 from perennial.flows.monitoring.monitor import MonitorPorts
 from perennial.flows.monitoring.prospects import back_test, look_back, since_training
 from perennial.flows.monitoring.retrain import raise_and_record
+from perennial.ports import FeedbackStore, PredictionLog, Reference, Router
 
 
-def back_test_champion(spec: ModelSpec, ports: MonitorPorts, now: datetime) -> Backtest:
+@dataclass(frozen=True)
+class BackTestPorts:
+    router: Router
+    predictions: PredictionLog
+    feedback: FeedbackStore
+    references: Callable[[Task], Mapping[str, Reference]]
+
+
+def back_test_champion(spec: ModelSpec, ports: BackTestPorts | MonitorPorts, now: datetime) -> Backtest:
     """Back-test the champion on its newest labelled answers; nothing is recorded and nothing is started.
 
     Raises:
@@ -70,7 +82,7 @@ def request_for_labels(spec: ModelSpec, ports: MonitorPorts, now: datetime) -> R
     return decision
 
 
-def _champion(spec: ModelSpec, ports: MonitorPorts) -> Target:
+def _champion(spec: ModelSpec, ports: BackTestPorts | MonitorPorts) -> Target:
     route = ports.router.route(spec.name)
     if route is None:
         raise DataError(f"no version of {spec.name} has traffic", hint=f"perennial release start {spec.name}")
