@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import itertools
+import json
 from datetime import UTC, datetime
 
 import pandas as pd
 import pytest
 
-from perennial.demo import accuracy, table_script
+from perennial.core.monitoring.worth.effect import Effect, EffectVerdict, Measure, PairedDifference
+from perennial.demo import accuracy, report, table_script
 from perennial.demo.clinic import NEWEST, SHIFTED_FROM, TARGET, TIME, Clinic
+from perennial.demo.replay import ReplayCounts
+from perennial.demo.report import DemoResult
 from perennial.errors import UsageError
 from perennial.settings import Settings
 
@@ -86,3 +90,34 @@ def test_a_folder_that_the_demo_has_not_made_is_refused_and_kept(tmp_path):
         table_script.run(Settings(project=tmp_path), 40, print)
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
     assert own.read_text() == "mine"
+
+
+def test_the_report_ends_with_the_effect_and_with_what_was_not_made():
+    at = datetime(2026, 1, 1, tzinfo=UTC)
+    gain = PairedDifference(
+        measure=Measure.ACCURACY,
+        old=0.76,
+        new=0.96,
+        difference=0.2,
+        low=0.15,
+        high=0.25,
+        batches=20,
+        changes=90,
+    )
+    effect = Effect(
+        model="m", release_id="r2", version="1.1.0", digest="d", against="1.0.0", since=at, until=at, complete=False,
+        requests=500, labels=450, measured=gain, verdict=EffectVerdict.HELPED,
+    )  # fmt: skip
+    result = DemoResult(
+        source="t.csv", why="", first="1.0.0", champion="1.1.0", shift_began=at, drift_seen=at, drift_text="",
+        retrained=at, steps=[], counts=ReplayCounts(), effect=effect, next_gain="no gain is proven: accuracy +0.0000",
+    )  # fmt: skip
+    told = report.effect_line(result.effect)
+    assert "helped: accuracy 0.7600 -> 0.9600, gain +0.2000 [+0.1500, +0.2500]" in told
+    assert "450 labelled requests, which 1.0.0 answered again" in told
+    assert "not measured" in report.effect_line(None)
+    few = effect.model_copy(update={"measured": None, "verdict": EffectVerdict.TOO_FEW})
+    assert report.effect_line(few).endswith("not enough labels (450)")
+    summary = json.loads(json.dumps(result.summary()))
+    assert summary["effect"]["measured"]["low"] == 0.15
+    assert summary["next_retraining"] == "no gain is proven: accuracy +0.0000"

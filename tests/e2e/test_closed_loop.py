@@ -43,6 +43,17 @@ def test_the_reason_stands_on_run_version_and_ledger(stack):
     assert "the chain holds" in stack.run("ledger", "verify")
 
 
+def test_the_effect_of_the_retraining_is_measured_on_the_requests_of_the_new_champion(report):
+    effect = report["effect"]
+    assert (effect["version"], effect["against"]) == ("1.1.0", "1.0.0")
+    assert effect["labels"] >= 100
+    assert effect["left_out"] == 0
+    gain = effect["measured"]
+    assert gain["low"] <= gain["difference"] <= gain["high"]
+    assert gain["difference"] == pytest.approx(gain["new"] - gain["old"])
+    assert "gain" in report["next_retraining"]
+
+
 def airflow_of(settings: Settings) -> AirflowWatch:
     return AirflowWatch(settings.airflow_url, settings.airflow_user, monitoring.airflow_password(settings))
 

@@ -16,7 +16,7 @@ from perennial import catalog
 from perennial.adapters.onnx_scorer import OnnxScorer
 from perennial.cli import main
 from perennial.core.events import Entry, Event
-from perennial.core.monitoring.effect import (
+from perennial.core.monitoring.worth.effect import (
     EffectFact,
     EffectVerdict,
     Measure,
@@ -24,7 +24,7 @@ from perennial.core.monitoring.effect import (
     paired_difference,
     period,
 )
-from perennial.core.monitoring.reluctance import Outcome, retrainings
+from perennial.core.monitoring.worth.reluctance import Outcome, retrainings
 from perennial.core.release.phase import Phase
 from perennial.core.release_spec import FeedbackSpec
 from perennial.errors import UnknownModel, UnknownRelease, UnknownVersion

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import httpx
@@ -17,6 +18,7 @@ from perennial import catalog
 from perennial.adapters.prometheus.monitor_metrics import MonitorMetrics
 from perennial.core.assets import Reason
 from perennial.core.monitoring.drift import SCORE, ColumnDrift
+from perennial.core.monitoring.estimated_accuracy import EstimatedAccuracy
 from perennial.core.monitoring.levels import AccuracyEstimate, Cause, Level, MonitorVerdict
 from perennial.core.monitoring.retraining import Hold, Retrain
 from perennial.core.release.traffic import Target
@@ -134,6 +136,15 @@ def test_figures_of_a_window_and_none_left_of_the_champion_before():
     assert watched.value("model_monitor_level") == -1
     assert watched.value("model_drift_psi", feature="pass_rate_7d") is None
     assert watched.value("model_accuracy_drop_percent") is None
+
+
+def test_the_accuracy_without_labels_is_shown_with_its_error():
+    estimated = EstimatedAccuracy(value=0.912, error=0.018, rows=1500)
+    seen = replace(SEEN, verdict=SEEN.verdict.model_copy(update={"estimated": estimated}))
+    assert "estimated 91.2% +- 1.8% by its confidence" in summary_line(seen)
+    watched = Watched(1).run(lambda spec: seen)
+    assert watched.value("model_estimated_accuracy") == 0.912
+    assert watched.value("model_estimated_accuracy_error") == 0.018
 
 
 def test_the_line_says_what_was_seen_and_decided():

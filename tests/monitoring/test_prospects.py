@@ -13,7 +13,7 @@ from perennial import catalog
 from perennial.adapters.reference_models import references
 from perennial.core.events import Event, SystemActor
 from perennial.core.monitoring.levels import AccuracyEstimate
-from perennial.core.monitoring.prospects import (
+from perennial.core.monitoring.worth.prospects import (
     Doubt,
     DoubtKind,
     Withheld,

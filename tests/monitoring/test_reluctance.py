@@ -10,7 +10,7 @@ from doubles.releases import MemoryLedger, MemoryStore
 
 from perennial.cli import main
 from perennial.core.events import Entry, Event
-from perennial.core.monitoring.reluctance import (
+from perennial.core.monitoring.worth.reluctance import (
     Outcome,
     cooldown,
     fruitless_in_a_row,

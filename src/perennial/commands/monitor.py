@@ -119,6 +119,7 @@ def _as_json(result: MonitorResult) -> dict[str, Any]:
         "rows": verdict.rows,
         "drift": [{**drift.model_dump(), "excess": drift.excess} for drift in verdict.drifts],
         "accuracy_drop_percent": verdict.drop_percent,
+        "estimated_accuracy": None if verdict.estimated is None else verdict.estimated.model_dump(),
         "retrain": decision.reason.value if isinstance(decision, Retrain) else None,
         "hold": None if isinstance(decision, Retrain) else decision.why,
         "harm": None if verdict.harm is None else verdict.harm.model_dump(mode="json"),

@@ -125,7 +125,7 @@ class ReluctanceSpec(Frozen):
 
 
 class ProspectsSpec(Frozen):
-    """What must be so for an alarm to start a training; else it asks a person."""
+    """Conditions under which an alarm starts a training; else it asks a person."""
 
     newly_missing: Annotated[float, Field(gt=0, le=1)] = Field(
         0.5,

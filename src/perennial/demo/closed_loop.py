@@ -35,6 +35,8 @@ from perennial.settings import Settings
 from perennial.wiring import database, monitoring, traffic
 from perennial.wiring.certificates import page_verify
 
+MEASURED = 600
+"""Labels after the second promotion: enough for the effect, and for a back-test of the next retraining."""
 CLIENT = "pipeline"
 """Name of the demo as a client."""
 
@@ -148,7 +150,7 @@ class ClosedLoop:
             text, alarm = self._asked_for_retraining()
             retrained = self._retraining()
             status = self._wait_champion(first)
-            time.sleep(5.0)  # so that the picture shows the new champion alone
+            self._wait_labels()
         finally:
             replay.stop()
         return DemoResult(
@@ -163,6 +165,16 @@ class ClosedLoop:
             steps=self.observer.steps,
             counts=replay.counts,
         )
+
+    def _wait_labels(self) -> None:
+        """Wait until so many labels are stored that the effect of the new champion can be measured."""
+        promoted = datetime.now(UTC)
+
+        def enough() -> bool:
+            stored = self.store.feedback.labels(since=promoted)
+            return len(stored.get(self.plan.label_source, {})) >= MEASURED
+
+        self._wait(enough, 240, "labels of the new champion's answers")
 
     def _asked_for_retraining(self) -> tuple[str, TimedEvent]:
         """Wait until the monitor has proven harm, or has warned for a while; then ask as a person.

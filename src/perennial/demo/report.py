@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from perennial.core.display import shown
+from perennial.core.monitoring.worth.effect import Effect
 from perennial.demo.events import EventLog
 from perennial.demo.release_observer import StepTraffic
 from perennial.demo.replay import ReplayCounts
@@ -36,6 +37,10 @@ class DemoResult:
     counts: ReplayCounts
     accuracy: dict[str, float] = field(default_factory=dict)
     """Percent of right answers by stage."""
+    effect: Effect | None = None
+    """Gain of the second champion over the first, on the same labelled requests."""
+    next_gain: str = ""
+    """What a back-test says about a further retraining, which was not made."""
 
     def seconds(self, later: datetime, earlier: datetime) -> float:
         return round((later - earlier).total_seconds(), 1)
@@ -50,6 +55,8 @@ class DemoResult:
             "drift": self.drift_text,
             "retrained_in_s": self.seconds(self.retrained, self.drift_seen),
             "accuracy_percent": self.accuracy,
+            "effect": None if self.effect is None else self.effect.model_dump(mode="json"),
+            "next_retraining": self.next_gain or None,
             "requests": self.counts.sent,
             "failed_requests": self.counts.failed,
             "first_failures": self.counts.first_failures,
@@ -93,9 +100,11 @@ def show(result: DemoResult, events: EventLog, picture: Path, settings: Settings
         Text(
             shown(
                 f"data: {result.source}: {result.why}\n"
-                f"drift detected after {summary['drift_seen_after_s']} s ({result.drift_text}); "
+                f"a retraining was asked for after {summary['drift_seen_after_s']} s ({result.drift_text}); "
                 f"retrained in {summary['retrained_in_s']} s\n"
                 f"accuracy: {'; '.join(f'{stage} {value:g} %' for stage, value in result.accuracy.items())}\n"
+                f"{effect_line(result.effect)}\n"
+                f"a further retraining was not made: {result.next_gain or 'not back-tested'}\n"
                 f"champion: {result.champion}; requests: {result.counts.sent}, failed: {result.counts.failed}; "
                 f"labels received: {result.counts.labels}",
                 lines=True,
@@ -113,6 +122,20 @@ def show(result: DemoResult, events: EventLog, picture: Path, settings: Settings
         f"stop all   make down",
         soft_wrap=True,
         highlight=False,
+    )
+
+
+def effect_line(effect: Effect | None) -> str:
+    """Return the measured effect of the retraining in a line."""
+    if effect is None:
+        return "effect of the retraining: not measured"
+    if effect.measured is None:
+        return f"effect of the retraining: {effect.verdict.value} ({effect.labels})"
+    figures = effect.measured
+    return (
+        f"effect of the retraining: {effect.verdict.value}: {figures.measure.value} {figures.old:.4f} -> "
+        f"{figures.new:.4f}, gain {figures} (95 %) on {effect.labels} labelled requests, "
+        f"which {effect.against} answered again"
     )
 
 

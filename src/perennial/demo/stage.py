@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pandas as pd
 
+from perennial.core.monitoring.worth.effect import Effect
 from perennial.demo import accuracy, picture, report
 from perennial.demo.closed_loop import ClosedLoop, DemoPlan
 from perennial.demo.report import DemoResult
 from perennial.errors import PerennialError
+from perennial.flows.monitoring.back_test import back_test_champion
+from perennial.flows.monitoring.effect import measure_effect
 from perennial.local import supervisor, supervisord
 from perennial.settings import Settings
-from perennial.wiring import releasing
+from perennial.wiring import monitoring, releasing
 
 Say = Callable[[str], None]
 
@@ -48,6 +55,19 @@ def play(
     return result
 
 
+def _effect(loop: ClosedLoop) -> Effect:
+    """Measure what the retraining has brought so far; its period goes on, so nothing is recorded."""
+    ports = monitoring.effect_ports(loop.spec, loop.settings)
+    with TemporaryDirectory() as folder:
+        return measure_effect(loop.spec, None, ports, Path(folder) / "version", datetime.now(UTC))
+
+
+def _next_gain(loop: ClosedLoop) -> str:
+    """Return what a back-test promises of a further retraining."""
+    sources = monitoring.back_test_ports(loop.settings)
+    return back_test_champion(loop.spec, sources, datetime.now(UTC)).in_words
+
+
 def finish(loop: ClosedLoop, result: DemoResult) -> None:
     """Write the picture and the JSON file, and print the report."""
     settings, plan = loop.settings, loop.plan
@@ -56,6 +76,7 @@ def finish(loop: ClosedLoop, result: DemoResult) -> None:
     log = releasing.prediction_log(settings).read(plan.model)
     known = accuracy.labelled(log, labels, threshold)
     result.accuracy.update(accuracy.by_stage(known, result.shift_began, result.first, result.champion))
+    result = replace(result, effect=_effect(loop), next_gain=_next_gain(loop))
     first = log["at"].min().floor("us").to_pydatetime()
     title = f"{plan.model}: {result.source}, {result.counts.sent} requests, {result.counts.failed} failed"
     picture.draw(folder / "loop.png", log, known, loop.events.events, first, title, plan.window)

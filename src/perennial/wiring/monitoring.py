@@ -120,7 +120,7 @@ def effect_ports(spec: ModelSpec, settings: Settings) -> EffectPorts:
     """Return the ports of the measurement of what a release has brought."""
     from perennial.core.governance.identity import Role
     from perennial.flows.monitoring.effect import EffectPorts
-    from perennial.wiring import database, evaluating, releasing, training, versions
+    from perennial.wiring import database, releasing, training, versions
 
     store = database.store(settings)
     return EffectPorts(
@@ -131,7 +131,7 @@ def effect_ports(spec: ModelSpec, settings: Settings) -> EffectPorts:
         registry=versions.registry(settings, Role.RELEASE),
         labels=versions.labels(settings, Role.RELEASE),
         scorer=training.scorer(),
-        offline=evaluating.offline_source(spec, settings),
+        offline=versions.offline_source(spec, settings),
     )
 
 

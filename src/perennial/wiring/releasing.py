@@ -15,11 +15,11 @@ from perennial.core.spec import ModelSpec
 from perennial.errors import SettingsError, SpecError, TrackerUnavailable, UnknownModel
 from perennial.settings import Settings, load
 from perennial.wiring.database import store
-from perennial.wiring.evaluating import afresh, offline_source
 from perennial.wiring.here import trusted
 from perennial.wiring.on_first_use import OnFirstUse
 from perennial.wiring.traffic import journal, pool, router
 from perennial.wiring.training import entrypoint, scorer
+from perennial.wiring.versions import afresh, offline_source
 
 if TYPE_CHECKING:
     from datetime import datetime

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import numpy as np
 import pytest
-from labelled import evenly
+from doubles.labelled import evenly
 
 from perennial import catalog
 from perennial.core.release.analysis.clusters import independent

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from labelled import counts_of, drawn, evenly
+from doubles.labelled import counts_of, drawn, evenly
 
 from perennial import catalog
 from perennial.core.release.analysis.labels import judge_labels

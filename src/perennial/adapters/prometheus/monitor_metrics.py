@@ -152,7 +152,20 @@ class MonitorMetrics(Collector):
             "model_unknown_share", "Share of predictions without any known feature", labels=MODEL
         )
         refused = GaugeMetricFamily("model_refused_share", "Share of refused requests (4xx)", labels=MODEL)
+        estimated = GaugeMetricFamily(
+            "model_estimated_accuracy",
+            "Share of right answers that the model's confidence lets expect, without labels",
+            labels=MODEL,
+        )
+        error = GaugeMetricFamily(
+            "model_estimated_accuracy_error",
+            "Root mean square error of such estimates in the back-test",
+            labels=MODEL,
+        )
         for model, (verdict, at) in sorted(self._verdicts.items()):
+            if verdict.estimated is not None:
+                estimated.add_metric((model,), verdict.estimated.value)
+                error.add_metric((model,), verdict.estimated.error)
             for drift in verdict.drifts:
                 psi.add_metric((model, drift.column), drift.psi)
                 allowance.add_metric((model, drift.column), drift.allowance)
@@ -169,7 +182,7 @@ class MonitorMetrics(Collector):
         )
         for model, failed in sorted(self._failing.items()):
             failing.add_metric((model,), float(failed))
-        yield from (psi, allowance, drop, level, rows, unknown, refused, last, failing)
+        yield from (psi, allowance, drop, estimated, error, level, rows, unknown, refused, last, failing)
         yield from self._freshness()
         yield from self._attendance()
 

@@ -12,7 +12,7 @@ from perennial import settings as environment
 from perennial.commands.output import JSON, now, print_json, print_record, print_table, print_text
 
 if TYPE_CHECKING:
-    from perennial.core.monitoring.effect import Effect
+    from perennial.core.monitoring.worth.effect import Effect
 
 
 class RequestByDefault(click.Group):
@@ -138,8 +138,8 @@ def status(model: str, last: int, as_json: bool) -> None:
     """Show the last requested retrainings with what became of them, and the cooldown now."""
     from perennial import catalog
     from perennial.core.events import Event
-    from perennial.core.monitoring.prospects import Withheld
-    from perennial.core.monitoring.reluctance import (
+    from perennial.core.monitoring.worth.prospects import Withheld
+    from perennial.core.monitoring.worth.reluctance import (
         KINDS,
         cooldown,
         fruitless_in_a_row,

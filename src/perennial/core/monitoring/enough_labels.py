@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from perennial.core.assets import Reason
-from perennial.core.monitoring.reluctance import cooldown
 from perennial.core.monitoring.retraining import ASK_AGAIN, Hold, Retrain, RetrainingRequest
+from perennial.core.monitoring.worth.reluctance import cooldown
 from perennial.core.monitoring_spec import RetrainingSpec
 
 

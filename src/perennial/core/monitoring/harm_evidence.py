@@ -10,7 +10,7 @@ budget in place of their unit weights; Roberts 1966). The mean of several streng
 
 z divides by an estimated deviation and is cut at `CLIP`, so e is asymptotic: normal batches and a deviation that the
 reference and the traffic tell. `docs/guide/monitoring.md` has its simulated error; a form for bounded values that is
-exact (e = 1 + s (limit - x)) needed half as many rows again where rows are independent, and as many where they are not.
+exact (e = 1 + s (limit - x)) needed twice the rows where these are independent, as many or fewer where they are not.
 
 All functions take numbers or arrays of equal shape, a simulation of each.
 """

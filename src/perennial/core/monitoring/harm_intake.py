@@ -17,7 +17,7 @@ from perennial.core.monitoring.harm_detector import DetectorState, with_batch
 
 UNKNOWN_DELAY = timedelta(days=1)
 """Longest time until a label comes where the spec does not say it."""
-SETTLED = timedelta(seconds=30)
+SETTLED = timedelta(seconds=20)
 """Younger predictions may still be on their way into the log."""
 MISSING = 0.01
 """Share of the predictions without a label that those after them do not wait for."""
@@ -47,6 +47,9 @@ def with_predictions(
     at_us, cluster, value = at_us[fresh], cluster[fresh], value[fresh]
     old = microseconds(now - max(delay or UNKNOWN_DELAY, SETTLED))
     count, until = _mature(at_us, value, old, microseconds(now - SETTLED))
+    if count and not state.seen:
+        begins = _time(at_us[0])  # time without traffic accrues nothing
+        state = state.model_copy(update={"began": begins, "reached": begins})
     state = _with_rows(state, at_us[:count], cluster[:count], value[:count], tolerated, budget)
     known = int(np.isfinite(value[:count]).sum())
     return state.model_copy(

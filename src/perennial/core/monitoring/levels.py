@@ -29,6 +29,7 @@ from perennial.core.assets import Reason
 from perennial.core.frozen import Frozen
 from perennial.core.monitoring.batch_means import BATCHES, batch_mean
 from perennial.core.monitoring.drift import JOINT, ColumnDrift
+from perennial.core.monitoring.estimated_accuracy import EstimatedAccuracy
 from perennial.core.monitoring.harm_detector import Harm
 from perennial.core.monitoring_spec import Levels, MonitoringSpec, ShareLevels
 
@@ -110,6 +111,7 @@ class MonitorVerdict(Frozen):
     window: AccuracyEstimate | None = None
     coverage: Coverage | None = Field(None, description="of answers with intervals, where labels came")
     harm: Harm | None = Field(None, description="loss that the detector has found and that lasts")
+    estimated: EstimatedAccuracy | None = Field(None, description="without labels; no level depends on it")
     unknown_share: float | None = Field(None, description="of the predictions: without any known feature")
     refused_share: float | None = Field(None, description="of the requests: 4xx")
 

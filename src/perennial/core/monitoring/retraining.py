@@ -20,7 +20,7 @@ from perennial.core.events import Event, LedgerRow
 from perennial.core.frozen import Frozen
 from perennial.core.monitoring.drift import ColumnDrift
 from perennial.core.monitoring.levels import MonitorVerdict
-from perennial.core.monitoring.prospects import Backtest
+from perennial.core.monitoring.worth.prospects import Backtest
 from perennial.core.monitoring_spec import MonitoringSpec, RetrainingSpec
 from perennial.core.payloads import RetrainRequest
 

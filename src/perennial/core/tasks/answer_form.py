@@ -31,6 +31,15 @@ class AnswerForm(Frozen, ABC):
         return None
 
     @property
+    def truths(self) -> tuple[str, ...]:
+        """Return the names of what a label can say, in the order of the decisions; none where it is a number."""
+        return ()
+
+    def truth(self, label: np.ndarray) -> np.ndarray:
+        """Return the place of each label among `truths`, int [n]."""
+        raise ValueError("a label of this kind is a number")
+
+    @property
     def explained_classes(self) -> tuple[Label, ...]:
         """Return the classes of which an explanation names one; none where an answer has one number to explain."""
         return ()

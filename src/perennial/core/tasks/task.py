@@ -96,15 +96,6 @@ class Task(AnswerForm):
             answer: [n, k] of a kind with several numbers per row.
         """
 
-    @property
-    def truths(self) -> tuple[str, ...]:
-        """Return the names of what a label can say, in the order of the decisions; none where it is a number."""
-        return ()
-
-    def truth(self, label: np.ndarray) -> np.ndarray:
-        """Return the place of each label among `truths`, int [n]."""
-        raise ValueError(f"a label of a {self.kind} is a number")
-
     @abstractmethod
     def baselines(
         self,

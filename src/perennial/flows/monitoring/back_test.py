@@ -8,9 +8,9 @@ from datetime import datetime
 
 from perennial.core.events import SystemActor
 from perennial.core.monitoring.enough_labels import decide_on_labels
-from perennial.core.monitoring.prospects import Backtest
-from perennial.core.monitoring.reluctance import fruitless_in_a_row, retrainings
 from perennial.core.monitoring.retraining import Hold, Retrain, retraining_event, retraining_requests
+from perennial.core.monitoring.worth.prospects import Backtest
+from perennial.core.monitoring.worth.reluctance import fruitless_in_a_row, retrainings
 from perennial.core.release.traffic import Target
 from perennial.core.spec import ModelSpec
 from perennial.core.tasks import Task

@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING
 from perennial.core.assets import Reason
 from perennial.core.events import LedgerRow, SystemActor
 from perennial.core.monitoring.levels import MonitorVerdict
-from perennial.core.monitoring.prospects import Backtest, Withheld, still_withheld, withheld_entry
-from perennial.core.monitoring.reluctance import fruitless_in_a_row, reluctant, retrainings, why_longer
 from perennial.core.monitoring.retraining import (
     Hold,
     JudgedWindow,
@@ -19,6 +17,8 @@ from perennial.core.monitoring.retraining import (
     decide_retrain,
     retraining_requests,
 )
+from perennial.core.monitoring.worth.prospects import Backtest, Withheld, still_withheld, withheld_entry
+from perennial.core.monitoring.worth.reluctance import fruitless_in_a_row, reluctant, retrainings, why_longer
 from perennial.core.release.traffic import Target
 from perennial.core.spec import ModelSpec
 from perennial.core.tasks import Task

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from perennial.core.events import Event
-from perennial.core.monitoring.effect import (
+from perennial.core.monitoring.worth.effect import (
     SERVING,
     Effect,
     Measure,

@@ -11,9 +11,9 @@ import numpy as np
 
 from perennial.core.events import Event, LedgerRow
 from perennial.core.monitoring.drift import SCORE
-from perennial.core.monitoring.effect import Measure, PairedDifference, paired_difference
 from perennial.core.monitoring.levels import AccuracyEstimate
-from perennial.core.monitoring.prospects import (
+from perennial.core.monitoring.worth.effect import Measure, PairedDifference, paired_difference
+from perennial.core.monitoring.worth.prospects import (
     LATEST,
     Backtest,
     Doubt,
@@ -41,7 +41,7 @@ FEATURE = "feature:"
 
 @dataclass(frozen=True)
 class Prospects:
-    """What is known before a training: reasons against it, and the back-test."""
+    """Reasons against a training, and its back-test."""
 
     doubts: tuple[Doubt, ...]
     backtest: Backtest | None

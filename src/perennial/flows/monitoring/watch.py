@@ -136,6 +136,8 @@ def summary_line(result: MonitorResult) -> str:
     parts += [f"{drift.column} {drift.psi:.2f} (+{drift.excess:.2f})" for drift in top]
     if verdict.reference is not None and verdict.window is not None:
         parts.append(f"accuracy {verdict.reference.value:.1%} -> {verdict.window.value:.1%}")
+    if verdict.estimated is not None:
+        parts.append(f"estimated {verdict.estimated}")
     if isinstance(result.decision, Retrain):
         decided = f"RETRAIN ({result.decision.reason.value}): {result.decision.text}"
     else:

@@ -15,8 +15,8 @@ from pydantic import AwareDatetime, Field
 
 from perennial.core.events import Entry, Event, LedgerRow, Payload
 from perennial.core.frozen import Frozen
-from perennial.core.monitoring.effect import FEWEST_CHANGES, PairedDifference
 from perennial.core.monitoring.levels import AccuracyEstimate
+from perennial.core.monitoring.worth.effect import FEWEST_CHANGES, PairedDifference
 from perennial.core.monitoring_spec import MonitoringSpec, ProspectsSpec
 
 LATEST = 0.3

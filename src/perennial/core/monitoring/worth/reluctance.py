@@ -15,7 +15,7 @@ from pydantic import AwareDatetime, Field
 from perennial.core.assets import Reason
 from perennial.core.events import Entry, Event, LedgerRow
 from perennial.core.frozen import Frozen
-from perennial.core.monitoring.effect import EffectFact, EffectVerdict
+from perennial.core.monitoring.worth.effect import EffectFact, EffectVerdict
 from perennial.core.monitoring_spec import RetrainingSpec
 from perennial.core.payloads import RetrainRequest
 
