@@ -54,7 +54,8 @@ class ColumnDrift(Frozen):
     level: float = Field(gt=0, lt=1, description="p-value up to which the column has moved")
     newest: Newest | None = Field(None, description="a newer part of the window that moved more")
     least: float | None = Field(
-        None, description="shift in standard deviations that this traffic shows with a power of 80 %"
+        None,
+        description="shift in standard deviations that this traffic shows with a power of 80 %; null: none",
     )
 
     size: str | None = Field(None, description="largest change in words, if proven")

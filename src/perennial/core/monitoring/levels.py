@@ -114,6 +114,7 @@ class MonitorVerdict(Frozen):
     estimated: EstimatedAccuracy | None = Field(None, description="without labels; no level depends on it")
     unknown_share: float | None = Field(None, description="of the predictions: without any known feature")
     refused_share: float | None = Field(None, description="of the requests: 4xx")
+    faults: tuple[str, ...] = Field((), description="of the source, which look like drift")
 
     @property
     def drop_percent(self) -> float | None:

@@ -195,7 +195,7 @@ def _column(
         allowance=allowed,
         p=moved.p,
         level=level,
-        least=shift_of_ranks(moved.least),
+        least=_finite(shift_of_ranks(moved.least)),
     )
     if not drift.is_proven:
         return drift
@@ -209,6 +209,10 @@ def _column(
     size, before, after = in_words(values[:known, most], values[known:, most], part[known:], cuts[most])
     since = begins(before, after, block[known:])
     return drift.model_copy(update={"newest": newest, "size": size, "since": since})
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
 
 
 def _allowance(of_blocks: list[np.ndarray], orders: Permutations, count: int) -> float:

@@ -17,7 +17,14 @@ from perennial.core.monitoring.retraining import (
     decide_retrain,
     retraining_requests,
 )
-from perennial.core.monitoring.worth.prospects import Backtest, Withheld, still_withheld, withheld_entry
+from perennial.core.monitoring.worth.prospects import (
+    Backtest,
+    Doubt,
+    DoubtKind,
+    Withheld,
+    still_withheld,
+    withheld_entry,
+)
 from perennial.core.monitoring.worth.reluctance import fruitless_in_a_row, reluctant, retrainings, why_longer
 from perennial.core.release.traffic import Target
 from perennial.core.spec import ModelSpec
@@ -96,7 +103,11 @@ def withhold_or_go_on(
         ports.references,
         now,
     )
-    if not ahead.doubts:
+    broken = tuple(
+        Doubt(kind=DoubtKind.UPSTREAM, text=f"{text}: mend what sends it") for text in judged.faults
+    )
+    doubts = (*broken, *ahead.doubts)
+    if not doubts:
         return decision, ahead.backtest
     entry = withheld_entry(
         spec.name,
@@ -104,7 +115,7 @@ def withhold_or_go_on(
         target.digest,
         rows.key,
         decision.text,
-        ahead.doubts,
+        doubts,
         ahead.backtest,
         now,
     )

@@ -32,6 +32,7 @@ from perennial.errors import RouterUnavailable, ToolError
 from perennial.flows.feedback.votes import counted, covered, right, votes
 from perennial.flows.monitoring.decide import Labelled, ReferenceAndWindow, decide, withhold_or_go_on
 from perennial.flows.monitoring.estimate import accuracy_estimated
+from perennial.flows.monitoring.explain import explained
 from perennial.flows.monitoring.harm import harm_seen
 from perennial.flows.monitoring.reference import reference_rows
 from perennial.flows.monitoring.retrain import raise_and_record
@@ -130,6 +131,7 @@ def monitor_model(
     drifts = ports.drift.compare(spec, reference, window, report)
     harm = None if detector is None else detector.harm
     judged = _judge(spec, reference, seen, drifts, ports.feedback, refused, harm)
+    judged = explained(spec, reference, window, judged, now)
     judged = judged.model_copy(update={"estimated": accuracy_estimated(spec, reference, window)})
     key = f"{target.digest[:12]}-{window['prediction_id'].iloc[-1]}"
     alarmed = JudgedWindow.of(key, target.digest, policy, drifts)

@@ -1,0 +1,68 @@
+"""Explain a verdict on drift: faults of the source, since when columns moved, what this traffic could have shown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from perennial.core.monitoring.drift import ColumnDrift
+from perennial.core.monitoring.levels import Level, MonitorVerdict
+from perennial.core.monitoring.upstream import faults, repeated, silent
+from perennial.core.spec import ModelSpec
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def explained(
+    spec: ModelSpec, reference: pd.DataFrame, window: pd.DataFrame, judged: MonitorVerdict, now: datetime
+) -> MonitorVerdict:
+    """Return the verdict with what explains it; a fault of the source is at least a warning, of the traffic a watch.
+
+    Args:
+        reference, window: rows in time order, features under their own names; the window has `at`.
+    """
+    policy = spec.monitoring
+    columns = {
+        name: (reference[name].to_numpy(dtype=float), window[name].to_numpy(dtype=float))
+        for name in policy.columns
+        if name in reference and name in window
+    }
+    broken = faults(columns, judged.drifts, policy.bins, policy.psi.watch)
+    names = [name for name in spec.features.names if name in reference and name in window]
+    rows = (each[names].to_numpy(dtype=float) for each in (reference, window))
+    times = [moment.to_pydatetime() for moment in window["at"]]
+    odd = tuple(text for text in (repeated(*rows), silent(times, now, policy.every)) if text)
+    least = Level.WARN if broken else Level.WATCH if odd else Level.UNSURE
+    first = len(judged.causes)
+    return judged.model_copy(
+        update={
+            "level": max(judged.level, least, key=lambda level: level.rank),
+            "faults": broken,
+            "reasons": (
+                *judged.reasons[:first],
+                *(f"{text}: mend what sends it, a retraining would learn the fault" for text in broken),
+                *odd,
+                *judged.reasons[first:],
+                *_since(judged.drifts, times, policy.psi.watch),
+            ),
+        }
+    )
+
+
+def _since(drifts: Sequence[ColumnDrift], at: Sequence[datetime], watch: float) -> Iterator[str]:
+    """Return when the columns that moved began to, or the smallest shift that would have been shown."""
+    moved = [drift for drift in drifts if drift.of_feature and drift.excess >= watch]
+    for drift in moved:
+        since = "before this window" if drift.since is None else f"about {at[drift.since]:%Y-%m-%d %H:%M} UTC"
+        yield f"{drift.column} moved since {since}"
+    features = [drift for drift in drifts if drift.of_feature]
+    if moved or not features:
+        return
+    shown = [drift.least for drift in features if drift.least is not None]
+    if len(shown) < len(features):
+        blind = [drift.column for drift in features if drift.least is None]
+        yield f"too few independent blocks of rows to show any shift of {', '.join(blind[:3])}"
+    else:
+        yield f"this traffic shows a shift of {max(shown):.2f} sd of any feature, with a power of 80 %"
