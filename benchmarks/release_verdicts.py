@@ -20,7 +20,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "support"))
 
-from release_parts import independent, labels
+from release_parts import dependent, independent, labels
 from release_parts.outcome import HEADER, Outcome
 from serving_targets.world import processor
 
@@ -28,6 +28,8 @@ from perennial.core.release.analysis.rehearsal import HARMS, HEALTHY
 
 PARTS: dict[str, Callable[[int, int], Iterable[Outcome]]] = {
     "independent": independent.outcomes,
+    "dependent": dependent.outcomes,
+    "latency": independent.latencies,
     "labels": labels.outcomes,
 }
 """Name -> function of the number of releases and the seed."""

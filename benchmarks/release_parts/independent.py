@@ -5,23 +5,22 @@ Requests arrive evenly in the first, by chance in the second (`check`); errors, 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.stats import norm
 
 from perennial import catalog
+from perennial.core.release.analysis.clusters import Arm, ByCluster, ClusterKind
 from perennial.core.release.analysis.criteria import judge_traffic
 from perennial.core.release.analysis.rehearsal import HARMS, HEALTHY, rehearse
-from perennial.core.release.analysis.simulated_step import (
-    EDGES_MS,
-    CandidateHarm,
-    SimulatedStep,
-    TrafficProfile,
-    simulate,
-    simulated_steps,
-)
+from perennial.core.release.analysis.simulated_latency import EDGES_MS
+from perennial.core.release.analysis.simulated_step import SimulatedStep, simulate, simulated_steps
+from perennial.core.release.analysis.simulated_time import SimulatedTime
+from perennial.core.release.analysis.traffic_profile import CandidateHarm, Dependence, TrafficProfile
+from perennial.core.release.counted.slices import spell_length
 from perennial.core.release.label_counts import LabelCounts, TruthCounts
 from perennial.core.release.traffic import Counters, LikeRequests
 from perennial.core.release_spec import ReleaseSpec
@@ -31,6 +30,10 @@ from release_parts.outcome import Outcome
 
 SHIPPED = catalog.spec("test_failure_predictor", Settings(spec_overlay=None)).release
 DOUBLED = HARMS[0]
+SLOW_SPELLS = {
+    "slow spells of each pool (10 min, sd 0.3)": Dependence(latency_time_sd=0.3),
+    "200 users whose log latency differs by 0.4": Dependence(users=200, latency_user_sd=0.4),
+}
 LOOKS = 100
 TRUTHS = ("negative", "positive")
 SLICES = 3
@@ -55,18 +58,29 @@ def outcomes(releases: int, seed: int) -> Iterator[Outcome]:
     """Draw healthy candidates and such with a doubled error rate through the shipped steps, for several rates."""
     for rate, error_rate in RATES:
         for harm in (HEALTHY, DOUBLED):
-            generator = np.random.default_rng(seed)
-            now = traffic(rate, error_rate)
-            reach, aborted, asked = releases, 0, 0
-            for stage in simulated_steps(SHIPPED, now):
-                if not reach:
-                    break
-                seen = simulate(SHIPPED.criteria, stage, now, harm, reach, LOOKS, generator)
-                failed, passed = int(seen.failed.sum()), int(seen.passed.sum())
-                aborted, asked = aborted + failed, asked + reach - failed - passed
-                reach = passed
             name = f"{rate} requests/h, {error_rate:.1%} fail"
-            yield Outcome(name, harm.name, aborted, asked, reach)
+            yield _outcome(name, harm, traffic(rate, error_rate), releases, seed)
+
+
+def latencies(releases: int, seed: int) -> Iterator[Outcome]:
+    """Draw healthy and slow candidates under slow spells of each pool, and among users of different latency."""
+    for name, dependence in SLOW_SPELLS.items():
+        now = traffic(6000).model_copy(update={"dependence": dependence})
+        for harm in (HEALTHY, HARMS[1]):
+            yield _outcome(name, harm, now, releases, seed)
+
+
+def _outcome(name: str, harm: CandidateHarm, now: TrafficProfile, releases: int, seed: int) -> Outcome:
+    generator = np.random.default_rng(seed)
+    reach, aborted, asked = releases, 0, 0
+    for stage in simulated_steps(SHIPPED, now):
+        if not reach:
+            break
+        seen = simulate(SHIPPED.criteria, stage, now, harm, reach, LOOKS, generator)
+        failed, passed = int(seen.failed.sum()), int(seen.passed.sum())
+        aborted, asked = aborted + failed, asked + reach - failed - passed
+        reach = passed
+    return Outcome(name, harm.name, aborted, asked, reach)
 
 
 def real_outcome(
@@ -83,20 +97,41 @@ def real_outcome(
     """
     mine, theirs = _Side(now, harm), _Side(now, HEALTHY)
     if stage.before is not None:
-        theirs.answer(int(generator.poisson(now.requests_per_hour * stage.before)), generator)
-    step = stage.hours / looks
-    for number in range(1, looks + round(stage.wait / step) + 1):
+        for _ in range(stage.slices_before):
+            arrivals = now.requests_per_hour * stage.before / stage.slices_before
+            theirs.answer(int(generator.poisson(arrivals)), generator)
+    time = SimulatedTime.of(stage.hours, stage.wait, looks)
+    look = 0
+    for cell, (end, width) in enumerate(zip(time.ends, time.widths, strict=True)):
         for side, share in zip((mine, theirs), stage.shares, strict=True):
-            side.answer(int(generator.poisson(now.requests_per_hour * share * step)), generator)
+            side.answer(int(generator.poisson(now.requests_per_hour * share * width)), generator)
+        if cell != time.looks[look]:
+            continue
         judged = judge_traffic(
             policy.criteria, mine.counters(), theirs.counters(), mine.labelled(),
             theirs.labelled() if stage.before is None else LabelCounts(),
-            like=ALIKE, promotes=stage.promotes, elapsed=timedelta(hours=step * number),
+            clusters=_by_time(mine, theirs, time, look, stage.before is None), like=ALIKE,
+            promotes=stage.promotes, elapsed=timedelta(hours=float(end)),
         )  # fmt: skip
         verdict = worst(judged)
-        if verdict is Verdict.FAIL or (number >= looks and verdict is Verdict.PASS):
+        if verdict is Verdict.FAIL or (end >= stage.hours * (1 - 1e-9) and verdict is Verdict.PASS):
             return verdict.value
+        look += 1
     return Verdict.UNSURE.value
+
+
+def _by_time(
+    mine: _Side, theirs: _Side, time: SimulatedTime, look: int, paired: bool
+) -> Callable[[], tuple[ByCluster, ...]]:
+    """Return the function of the counts by the slices of a look."""
+    starts = time.slices(look)
+    spells = np.searchsorted(starts, time.slices(look, spell_length(timedelta(hours=time.hours))))
+
+    def counts() -> tuple[ByCluster, ...]:
+        champion = theirs.arm(starts if paired else np.arange(len(theirs.cells_requests)))
+        return (ByCluster(ClusterKind.TIME, mine.arm(starts), champion, paired, spells),)
+
+    return counts
 
 
 class _Side:
@@ -109,16 +144,30 @@ class _Side:
         """For each look and truth: new requests with it, labelled ones, wrong ones of these."""
         self.positive = 0
         self.buckets = np.zeros(len(EDGES_MS) + 1, dtype=int)
+        self.cells_requests: list[int] = []
+        self.cells_errors: list[int] = []
+        self.cells_buckets: list[NDArray[np.int64]] = []
         p95 = np.log(now.latency_p95_ms * harm.latency_factor)
         share = norm.cdf(np.log(EDGES_MS), p95 - norm.ppf(0.95) * now.latency_log_sd, now.latency_log_sd)
         self.cells = np.diff(share, prepend=0.0, append=1.0)
 
     def answer(self, count: int, generator: np.random.Generator) -> None:
         self.requests += count
-        self.errors += generator.binomial(count, self.now.error_rate * self.harm.error_factor)
+        failed = generator.binomial(count, self.now.error_rate * self.harm.error_factor)
+        self.errors += failed
         for part in np.diff(np.linspace(0, count, SLICES + 1).astype(int)):
             self._label(int(part), generator)
-        self.buckets += generator.multinomial(count, self.cells)
+        drawn = generator.multinomial(count, self.cells)
+        self.buckets += drawn
+        self.cells_requests.append(count)
+        self.cells_errors.append(failed)
+        self.cells_buckets.append(drawn)
+
+    def arm(self, starts: NDArray[np.int64]) -> Arm:
+        """Return the counts of slices that begin with these cells."""
+        columns = (np.array(self.cells_requests), np.array(self.cells_errors), np.array(self.cells_buckets))
+        requests, errors, buckets = (np.add.reduceat(column, starts) for column in columns)
+        return Arm(requests, errors, np.array([*EDGES_MS, np.inf]), buckets.cumsum(axis=1).T)
 
     def _label(self, count: int, generator: np.random.Generator) -> None:
         """Draw truths and labels of the requests of a slice of time."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
@@ -34,6 +35,7 @@ from perennial.settings import Settings
 
 MODEL = "test_failure_predictor"
 START = datetime(2026, 1, 5, 8, 0, tzinfo=UTC)
+SLICES, SLICE_SECONDS = 12, 61
 GOOD = {
     "holdout.roc_auc": 0.75, "holdout.brier": 0.15, "parity.max_abs": 1e-7,
     "delta.roc_auc": 0.01, "delta.roc_auc.low": -0.01, "delta.roc_auc.high": 0.03,
@@ -148,6 +150,7 @@ class World:
 
     def __init__(self, folder: Path, stopwatch: datetime = START) -> None:
         self.now = stopwatch
+        self.waiting: list[Callable[[int], None]] = []
         self.spec = shipped_spec()
         self.approvers(1)
         self.store = MemoryStore()
@@ -249,10 +252,16 @@ class World:
         return gate.start(self.spec, which, self.ports, "ann", self.clock, self.sleep, again=again)
 
     def passes(self, release_id: str, count: int = 1, seconds: float = 5) -> ReleaseStatus:
-        """So many passes, with time going by before each."""
+        """So many passes, with time going by before each. What is to be served is spread over time slices before."""
         for _ in range(count):
-            self.sleep(seconds)
-            status = reconcile(release_id, self.ports, self.now)
+            waiting, self.waiting = self.waiting, []
+            for part in range(SLICES if waiting else 1):
+                self.sleep(max(seconds / SLICES, SLICE_SECONDS) if waiting else seconds)
+                for answer in waiting:
+                    answer(part)
+                status = reconcile(release_id, self.ports, self.now)
+                if status.phase is Phase.ABORTING:
+                    break
         return status
 
     def say(
@@ -272,9 +281,17 @@ class World:
         )
 
     def serve(self, candidate: int = 0, champion: int = 0, errors: int = 0, latency_ms: float = 5.0) -> None:
-        """Requests answered by each pool; errors and latency are the candidate's."""
-        self.router.answered(MODEL, "canary", candidate, errors, latency_ms)
-        self.router.answered(MODEL, "stable", champion)
+        """Requests that each pool will have answered until the next pass; errors and latency are the candidate's."""
+
+        def answer(part: int) -> None:
+            mine, failed, theirs = (
+                count * (part + 1) // SLICES - count * part // SLICES
+                for count in (candidate, errors, champion)
+            )
+            self.router.answered(MODEL, "canary", mine, failed, latency_ms)
+            self.router.answered(MODEL, "stable", theirs)
+
+        self.waiting.append(answer)
 
     def log_timings(
         self,

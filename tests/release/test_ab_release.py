@@ -85,8 +85,9 @@ def test_proven_mismatch_pauses_for_a_person_and_the_split_stands(world, release
     assert world.router.route(MODEL).canary_weight == 50
     status = world.passes(release.release_id, 3, 3600)
     assert (status.phase, world.kinds().count("paused")) == (Phase.CANARY, 1), "never promoted by itself"
-    world.serve(5000, 5000, errors=500)
-    assert world.passes(release.release_id).phase is Phase.ABORTING, "the other rules go on"
+    world.serve(50_000, 50_000, errors=5000)
+    status = world.passes(release.release_id, 1, 6 * 3600)
+    assert status.phase is Phase.ABORTING, "the other rules go on"
 
 
 def test_after_resume_users_are_counted_anew(world, release):

@@ -98,9 +98,10 @@ def test_router_down_saves_nothing(world):
 def test_counters_that_restart_count_from_zero(world):
     world.release_first()
     status = hold(world, world.open_second(), HOUR)
-    world.serve(90, 1000)
+    world.router.answered(MODEL, "canary", 90)
     world.router.restart()
-    world.serve(50, 1000)
+    world.router.answered(MODEL, "canary", 50)
+    world.router.answered(MODEL, "stable", 1000)
     status = world.passes(status.release_id)
     assert told(status, "requests").startswith("50 ")
 

@@ -24,7 +24,7 @@ class Log:
         every += [("r0", NOW - timedelta(seconds=30), True)] if requests else []
         self.frame = pd.DataFrame(every, columns=["request_id", "at", "shadow"])
         self.frame["prediction_id"] = [f"p{i}" for i in range(len(every))]
-        self.frame["entity"], self.frame["digest"] = "{}", "d"
+        self.frame["entity"], self.frame["digest"], self.frame["unit"] = "{}", "d", ""
         self.frame["decision"] = [i % 2 for i in range(len(every))]
         self.frame["score"], self.frame["task"] = 0.5, ""
         self.frame["latency_ms"] = [10.0 + i % 5 for i in range(len(every))]

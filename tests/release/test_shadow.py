@@ -129,12 +129,14 @@ def test_command(world, shadowed, tmp_path, monkeypatch, capsys):
     assert json.loads(capsys.readouterr().out)["changed"]["requests"] == 1
 
 
-@pytest.mark.parametrize(("lost", "ends"), [(300, Phase.SHADOW), (0, Phase.ROLLED_BACK)])
+@pytest.mark.parametrize(("lost", "ends"), [(30, Phase.SHADOW), (0, Phase.ROLLED_BACK)])
 def test_copies_of_requests_that_nobody_could_answer_are_no_fault_of_the_candidate(
     world, shadowed, lost, ends
 ):
     """In SHADOW the candidate fails what the champion answered, or it fails nothing."""
-    world.router.answered(MODEL, "canary", 4000, errors=300)
-    world.router.answered(MODEL, "stable", 4000, lost=lost)
-    status = world.passes(shadowed.release_id, 2)
+    for _ in range(12):
+        world.router.answered(MODEL, "canary", 400, errors=30)
+        world.router.answered(MODEL, "stable", 400, lost=lost)
+        status = world.passes(shadowed.release_id, 1, 61)
+    status = world.passes(shadowed.release_id)
     assert status.phase is ends, status.note

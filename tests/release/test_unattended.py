@@ -101,8 +101,9 @@ def test_a_bad_candidate_is_aborted_although_nobody_walks_the_release(running):
     world.serve(4000, 9000)
     status = world.passes(status.release_id, 1, 3600)
     assert status.phase is Phase.CANARY
-    world.serve(200, 4000, errors=60)
-    for _ in range(3):
+    for _ in range(20):
+        world.router.answered(MODEL, "canary", 20, errors=6)
+        world.router.answered(MODEL, "stable", 400)
         watch.look(LIMIT + 60)
     ended = world.store.releases.load(status.release_id)
     assert ended.phase is Phase.ROLLED_BACK

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -33,17 +33,29 @@ if TYPE_CHECKING:
 @click.option(
     "--labelled", type=float, help="Share of requests whose labels come; default: from the log, or 0."
 )
+@click.option(
+    "--error-burst",
+    type=click.FloatRange(1),
+    help="Errors that come together; default: from an earlier release, or 1.",
+)
+@click.option("--users", type=click.IntRange(1), help="Users of a sticky split; default: from the log.")
+@click.option(
+    "--user-spread",
+    type=click.FloatRange(0),
+    help="Standard deviation of their error rates by its mean; default: from an earlier release, or 0.",
+)
 @click.option("--releases", default=2500, show_default=True, help="Simulated per harm.")
 @click.option("--seed", default=7, show_default=True, help="Seed of the simulation.")
 @JSON
 def rehearse(
     model: str, rate: float | None, days: float, error_rate: float, p95_ms: float | None, log_sd: float | None,
-    accuracy: float | None, labelled: float | None, releases: int, seed: int, as_json: bool,
+    accuracy: float | None, labelled: float | None, error_burst: float | None, users: int | None,
+    user_spread: float | None, releases: int, seed: int, as_json: bool,
 ) -> None:  # fmt: skip
     """Estimate the chance to catch a bad candidate per step, and the chance to abort a good one overall."""
     from perennial import catalog
     from perennial.core.release.analysis import rehearsal
-    from perennial.core.release.analysis.simulated_step import TrafficProfile
+    from perennial.core.release.analysis.traffic_profile import TrafficProfile
     from perennial.core.release.traffic import PoolName
     from perennial.flows.release.rehearsal import observed_traffic
     from perennial.wiring import database, releasing
@@ -52,8 +64,11 @@ def rehearse(
     policy = catalog.spec(model, settings).release
     if rate is None:
         until = now()
-        feedback, log = database.store(settings).feedback, releasing.prediction_log(settings)
-        traffic = observed_traffic(model, log, feedback, until - timedelta(days=days), until, error_rate)
+        store, log = database.store(settings), releasing.prediction_log(settings)
+        traffic = observed_traffic(
+            model, log, store.feedback, until - timedelta(days=days), until, error_rate,
+            earlier=store.releases.latest(model),
+        )  # fmt: skip
     else:
         floor = max(1.0, policy.criteria.latency_p95_floor_ms)
         traffic = TrafficProfile(
@@ -61,7 +76,11 @@ def rehearse(
             accuracy=0.9, labelled=0.0,
         )  # fmt: skip
     options = {"latency_p95_ms": p95_ms, "latency_log_sd": log_sd, "accuracy": accuracy, "labelled": labelled}
-    given = {name: value for name, value in options.items() if value is not None}
+    given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
+    dependence = {"error_burst": error_burst, "users": users, "user_spread": user_spread}
+    asked = {name: value for name, value in dependence.items() if value is not None}
+    if asked:
+        given["dependence"] = traffic.dependence.model_dump() | asked | {"measured": True}
     servers = len(settings.ports(PoolName.STABLE))
     odds = rehearsal.rehearse(
         policy, TrafficProfile(**traffic.model_dump() | given), seed, releases, servers=servers
@@ -81,6 +100,7 @@ def _show(rehearsal: Rehearsal) -> None:
         f"p95 {traffic.latency_p95_ms:.0f} ms, "
         f"{traffic.accuracy:.1%} right where labels come ({traffic.labelled:.0%} of requests)"
     )
+    print_text(str(traffic.dependence))
     names = [harm.name for harm in (*HARMS, HEALTHY)]
     rows = [
         (step.step, f"{step.hours:.4g} h", *(f"{step.caught[name]:.1%}" for name in names))

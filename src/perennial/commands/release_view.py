@@ -51,6 +51,7 @@ def summary(
     canary = route.canary if route is not None else None
     has_share = canary is not None and canary.digest == status.candidate.digest
     left = status.time_left(now)
+    dependence = status.dependence_so_far
     return {
         "release": status.release_id,
         "model": status.model,
@@ -75,6 +76,7 @@ def summary(
         "approvers_needed": status.approvers_needed,
         "asked_by": list(status.asked_by),
         "evidence": _plain(status.evidence),
+        "dependence": None if dependence is None else dependence.model_dump(mode="json"),
         "user_buckets": {pool: len(buckets) for pool, buckets in sorted(status.users.items())},
         "user_problems": list(status.users_problems),
         "errors_in_a_row": status.errors_in_a_row,
@@ -129,6 +131,8 @@ def show(
         _add_row(facts, "approvals", status.approval_progress)
     for approval in status.approvals:
         _add_row(facts, "approved", f"{approval.actor} ({approval.channel}) {approval.note}")
+    if values["dependence"]:
+        _add_row(facts, "errors depend", str(status.dependence_so_far))
     _add_row(facts, "why", status.note)
     console = Console()
     console.print(facts)

@@ -9,6 +9,7 @@ import pytest
 from doubles.labelled import evenly
 
 from perennial import catalog
+from perennial.core.release.analysis.clusters import independent
 from perennial.core.release.analysis.criteria import judge_traffic
 from perennial.core.release.label_counts import LabelCounts
 from perennial.core.release.traffic import Counters, LikeRequests
@@ -55,14 +56,14 @@ ALIKE = LikeRequests(
     ],
 )
 def test_judged(criteria, mine, theirs, my_labels, their_labels, verdict, rule):
-    judged = judge_traffic(criteria, mine, theirs, my_labels, their_labels, like=ALIKE)
+    judged = judge_traffic(criteria, mine, theirs, my_labels, their_labels, clusters=independent, like=ALIKE)
     assert worst(judged) is verdict
     named = [one.rule for one in judged if one.verdict is verdict]
     assert not rule or rule in named
 
 
 def increase(criteria, mine: Counters, theirs: Counters, **how):
-    judged = judge_traffic(criteria, mine, theirs, NONE, NONE, **how)
+    judged = judge_traffic(criteria, mine, theirs, NONE, NONE, clusters=independent, **how)
     return next(one for one in judged if one.rule == "error_increase")
 
 
@@ -89,18 +90,23 @@ def test_exactly_the_named_harm_is_proven_with_enough_traffic(criteria):
 def test_without_traffic_nobody_knows_how_much_more(criteria):
     unsure = increase(criteria, counted(0), counted(0), promotes=True)
     assert (unsure.verdict, unsure.more.requests, unsure.more.hours) == (Verdict.UNSURE, None, None)
-    judged = judge_traffic(criteria, counted(25), counted(100), NONE, NONE, elapsed=timedelta(hours=1))
+    judged = judge_traffic(
+        criteria, counted(25), counted(100), NONE, NONE, clusters=independent, elapsed=timedelta(hours=1)
+    )
     assert (judged[0].more.requests, judged[0].more.hours) == (75, 3.0)
 
 
 def test_few_champion_requests_bound_no_latency(criteria):
     """Their p95 cannot be bounded from above by 100 requests, so nothing is slower than proven."""
-    judged = judge_traffic(criteria, counted(500, slow=100), counted(100), NONE, NONE)
+    judged = judge_traffic(criteria, counted(500, slow=100), counted(100), NONE, NONE, clusters=independent)
     assert worst(judged) is Verdict.PASS
 
 
 def test_errors_above_requests_by_a_race_are_no_crash(criteria):
-    assert worst(judge_traffic(criteria, counted(5, errors=6), counted(10), NONE, NONE)) is not Verdict.PASS
+    assert (
+        worst(judge_traffic(criteria, counted(5, errors=6), counted(10), NONE, NONE, clusters=independent))
+        is not Verdict.PASS
+    )
 
 
 def test_healthy_canary_looked_at_often_is_seldom_aborted(criteria):
@@ -112,7 +118,14 @@ def test_healthy_canary_looked_at_often_is_seldom_aborted(criteria):
         for _ in range(40):
             mine += _batch(generator, 25)
             theirs += _batch(generator, 475)
-            judged = judge_traffic(criteria, counted(*map(int, mine)), counted(*map(int, theirs)), NONE, NONE)
+            judged = judge_traffic(
+                criteria,
+                counted(*map(int, mine)),
+                counted(*map(int, theirs)),
+                NONE,
+                NONE,
+                clusters=independent,
+            )
             if worst(judged) is Verdict.FAIL:
                 aborted += 1
                 break

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from perennial import catalog
+from perennial.core.release.analysis.clusters import independent
 from perennial.core.release.analysis.criteria import judge_traffic
 from perennial.core.release.analysis.like_requests import TimedRequests, compare_like_requests
 from perennial.core.release.label_counts import LabelCounts
@@ -63,7 +64,9 @@ def counted(timed: list[Request]) -> Counters:
 def judged(criteria, candidate, champion, log=True):
     like = compared(criteria, candidate, champion) if log else None
     labels = LabelCounts()
-    rules = judge_traffic(criteria, counted(candidate), counted(champion), labels, labels, like=like)
+    rules = judge_traffic(
+        criteria, counted(candidate), counted(champion), labels, labels, clusters=independent, like=like
+    )
     return next(rule for rule in rules if rule.rule == "latency")
 
 
@@ -126,7 +129,7 @@ def test_what_the_log_does_not_show_is_left_to_a_person(criteria):
     """Slow between router and server, or a client that reads its answer slowly."""
     like = compared(criteria, healthy(), CLIENTS)
     slow, labels = counted(healthy(slow=3.0)), LabelCounts()
-    rules = judge_traffic(criteria, slow, counted(CLIENTS), labels, labels, like=like)
+    rules = judge_traffic(criteria, slow, counted(CLIENTS), labels, labels, clusters=independent, like=like)
     judgement = next(rule for rule in rules if rule.rule == "latency")
     assert judgement.verdict is Verdict.UNSURE
     assert "do not show it" in judgement.observed

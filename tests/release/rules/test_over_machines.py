@@ -13,6 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 from some_release import a_release
 
 from perennial.core.machine import VALUES, CallName, Tally, joined
+from perennial.core.release.analysis.clusters import independent
 from perennial.core.release.analysis.criteria import judge_traffic
 from perennial.core.release.analysis.over_machines import bounded, judge_over_machines
 from perennial.core.release.label_counts import LabelCounts
@@ -45,7 +46,7 @@ def both(**machines: Counters) -> Counters:
 
 
 def judged(candidate: Counters, champion: Counters, reporting=("a", "b")) -> dict[str, Judgement]:
-    judgements = judge_over_machines(JUDGE, *bounded(candidate, champion, reporting))
+    judgements = judge_over_machines(JUDGE, *bounded(candidate, champion, reporting), independent)
     return {judgement.rule: judgement for judgement in judgements}
 
 
@@ -56,8 +57,8 @@ def test_two_machines_that_agree_are_judged_as_one():
     candidate = both(a=counted(300, 1), b=counted(280, 1))
     assert judged(candidate, HEALTHY)["requests"].verdict is Verdict.PASS
     assert bounded(candidate, HEALTHY, "ab")[0].requests == 560, "the larger part counts as the smaller one"
-    alone = judge_over_machines(JUDGE, counted(600, 1), counted(9000))
-    assert alone == JUDGE(counted(600, 1), counted(9000))
+    alone = judge_over_machines(JUDGE, counted(600, 1), counted(9000), independent)
+    assert alone == JUDGE(counted(600, 1), counted(9000), clusters=independent)
 
 
 def test_invented_requests_are_no_evidence_that_a_candidate_was_tried_enough():

@@ -12,7 +12,8 @@ import pytest
 
 from perennial import catalog
 from perennial.core.release.analysis.rehearsal import HARMS, HEALTHY, rehearse
-from perennial.core.release.analysis.simulated_step import TrafficProfile, simulated_steps
+from perennial.core.release.analysis.simulated_step import simulated_steps
+from perennial.core.release.analysis.traffic_profile import TrafficProfile
 from perennial.settings import Settings
 
 ROOT = Path(__file__).parents[3]

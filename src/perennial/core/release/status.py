@@ -16,6 +16,8 @@ from perennial.core.frozen import Frozen, canonical
 from perennial.core.gate_spec import GateSpec
 from perennial.core.monitoring.label_delay import LabelDelay
 from perennial.core.release.approval import Approval, progress, required
+from perennial.core.release.counted.dependence import MeasuredDependence, measured_dependence
+from perennial.core.release.counted.slices import Slice
 from perennial.core.release.counted.user_buckets import LogPosition
 from perennial.core.release.gate_report import GateReport
 from perennial.core.release.label_counts import LabelCounts
@@ -101,6 +103,15 @@ class ReleaseStatus(Frozen):
     before: Counters | None = Field(
         None, description="the champion's answers before a step that leaves it no requests"
     )
+    slices: tuple[Slice, ...] = Field(
+        (), exclude_if=lambda slices: not slices, description="the same answers by parts of the step's time"
+    )
+    slices_before: tuple[Slice, ...] = Field(
+        (), exclude_if=lambda slices: not slices, description="those of the step before, with `before`"
+    )
+    dependence: MeasuredDependence | None = Field(
+        None, exclude_if=lambda known: known is None, description="of the champion's errors in the last step"
+    )
     accuracy: dict[str, LabelCounts] = Field(
         default_factory=dict, description="digest -> labels in this step"
     )
@@ -175,6 +186,15 @@ class ReleaseStatus(Frozen):
         A person is needed where the approval of the policy lapsed.
         """
         return progress(self.approvals, max(1, self.approvers_needed), self.asked_by)
+
+    @property
+    def dependence_so_far(self) -> MeasuredDependence | None:
+        """How far the champion's errors depend on each other in this step; else in the last one that ended."""
+        if not self.slices or self.before is not None:
+            return self.dependence
+        weight = 0.0 if self.current is None else self.current.weight
+        measured = measured_dependence(self.slices, self.users, 1.0 - weight / ALL)
+        return self.dependence if measured.by_time is None and self.dependence is not None else measured
 
     @property
     def target(self) -> Target:

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
-from functools import partial, reduce
+from collections.abc import Mapping
+from functools import cache, partial, reduce
 
+import numpy as np
+from numpy.typing import NDArray
+
+from perennial.core.release.analysis.clusters import ByCluster, ClusterKind, arm
 from perennial.core.release.analysis.criteria import is_slow_at_router, judge_traffic, unmeasured
-from perennial.core.release.analysis.over_machines import bounded, judge_over_machines
+from perennial.core.release.analysis.over_machines import Clusters, bounded, judge_over_machines
 from perennial.core.release.analysis.sample_ratio import judge_split
+from perennial.core.release.counted.slices import spell_length, with_answers
 from perennial.core.release.counted.user_buckets import together
 from perennial.core.release.label_counts import LabelCounts
 from perennial.core.release.phase import Phase
 from perennial.core.release.plan import promotes
+from perennial.core.release.status import ReleaseStatus
 from perennial.core.release.traffic import Counters, PoolName
 from perennial.core.release.transition import Transition
 from perennial.core.verdict import Judgement
+
+OF_USERS = 0.5
+"""Part of the requests of each version that must be of known users for these to be counted as clusters."""
 
 
 def analyse(transition: Transition) -> tuple[Judgement, ...]:
@@ -46,13 +56,82 @@ def step_counters(transition: Transition) -> tuple[Counters, Counters]:
     """
     _add_new_answers(transition)
     _add_answers_of_users(transition)
-    status, nothing = transition.status, Counters()
-    candidate, champion = (status.counted.get(pool, nothing) for pool in (PoolName.CANARY, PoolName.STABLE))
+    status = transition.status
+    candidate, champion = _sides(status, status.counted)
+    before = status.before if status.before is not None else champion
+    return bounded(candidate.evidence(), before.evidence(), _reporting(transition))
+
+
+def _sides(status: ReleaseStatus, counted: Mapping[str, Counters]) -> tuple[Counters, Counters]:
+    candidate, champion = (counted.get(pool, Counters()) for pool in (PoolName.CANARY, PoolName.STABLE))
     if status.phase is Phase.SHADOW:  # a copy that failed as its original did is a bad request
         candidate = candidate.excused_as(champion)
-    before = status.before if status.before is not None else champion
-    reporting = {name for counters in transition.seen.counters.values() for name in counters.parts}
-    return bounded(candidate.evidence(), before.evidence(), reporting)
+    return candidate, champion
+
+
+def _reporting(transition: Transition) -> set[str]:
+    """Return the machines that answer."""
+    return {name for counters in transition.seen.counters.values() for name in counters.parts}
+
+
+def _by_cluster(transition: Transition) -> Clusters:
+    """Return the function of the counts by cluster, of all machines or without one of them.
+
+    They are asked for only where the totals prove or exclude something.
+    """
+    status, nothing = transition.status, Counters()
+    reporting = _reporting(transition)
+
+    @cache
+    def pairs() -> tuple[list[Counters], list[Counters]]:
+        candidate, champion = [], []
+        for part in status.slices:
+            mine, theirs = _sides(status, part.counted)
+            mine, theirs = bounded(mine.evidence(), theirs.evidence(), reporting)
+            candidate.append(mine)
+            champion.append(theirs)
+        if status.before is not None:
+            earlier = [part.counted.get(PoolName.STABLE, nothing).evidence() for part in status.slices_before]
+            champion = [bounded(nothing, counters, reporting)[1] for counters in earlier] or [status.before]
+        return candidate, champion
+
+    @cache
+    def counts(without: str | None) -> tuple[ByCluster, ...]:
+        candidate, champion = (
+            [side if without is None else side.without(without) for side in sides] for sides in pairs()
+        )
+        by_time = ByCluster(
+            ClusterKind.TIME, arm(candidate), arm(champion), status.before is None, _spells(status)
+        )
+        by_users = _by_users(status, without)
+        return (by_time,) if by_users is None else (by_time, by_users)
+
+    return counts
+
+
+def _spells(status: ReleaseStatus) -> NDArray[np.int64]:
+    """Return the number of the first slice of each spell."""
+    step = status.current
+    if step is None:
+        return np.arange(len(status.slices))
+    length = spell_length(step.duration)
+    numbers = [(part.began - status.entered_at) // length for part in status.slices]
+    return np.unique(numbers, return_index=True)[1]
+
+
+def _by_users(status: ReleaseStatus, without: str | None) -> ByCluster | None:
+    """Return the counts by bucket of users; None where most requests of a version are of no known user."""
+    sides: list[list[Counters]] = []
+    for pool in (PoolName.CANARY, PoolName.STABLE):
+        buckets = [
+            counters if without is None else counters.without(without)
+            for counters in status.users.get(pool, {}).values()
+        ]
+        answered = status.counted.get(pool, Counters()).evidence().requests
+        if sum(counters.requests for counters in buckets) < OF_USERS * answered or not answered:
+            return None
+        sides.append(buckets)
+    return ByCluster(ClusterKind.USERS, arm(sides[0]), arm(sides[1]), paired=False)
 
 
 def _judgements(transition: Transition) -> tuple[Judgement, ...]:
@@ -77,7 +156,8 @@ def _judgements(transition: Transition) -> tuple[Judgement, ...]:
         promotes=status.following is None and promotes(status.policy),
         elapsed=transition.now - status.entered_at,
     )
-    judgements = judge_over_machines(judge, candidate_counters, champion_counters)
+    counts = _by_cluster(transition)
+    judgements = judge_over_machines(judge, candidate_counters, champion_counters, counts)
     return (*gaps, *judgements, *_sample_ratio(transition))
 
 
@@ -113,6 +193,10 @@ def _add_new_answers(transition: Transition) -> None:
         counted={pool: status.counted.get(pool, nothing).plus(added) for pool, added in new.items()},
         baseline=baseline,
     )
+    if status.current is not None:
+        step = status.current.duration
+        slices = with_answers(status.slices, new, transition.now, status.entered_at, step)
+        transition.update(slices=slices)
 
 
 def _add_answers_of_users(transition: Transition) -> None:

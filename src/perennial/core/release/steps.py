@@ -19,10 +19,11 @@ def begin_next(transition: Transition) -> None:
         _end_of_plan(transition)
         return
     before = step_counters(transition)[1] if step.takes_all else None
+    slices_before = transition.status.slices if step.takes_all else ()
     mirrored = step.phase is Phase.SHADOW
     why = "gets copies of the requests" if mirrored else f"answers {step.weight:g} % of the requests"
     transition.enter(step.phase, why, step=step.number)
-    transition.update(before=before)
+    transition.update(before=before, slices_before=slices_before)
     share_traffic(transition, step)
 
 

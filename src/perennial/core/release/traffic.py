@@ -133,14 +133,13 @@ class Counters(Frozen):
         return self if self.restarted(earlier) else self._minus(earlier)
 
     def _minus(self, earlier: Counters) -> Counters:
-        before = dict(earlier.buckets)
         return Counters(
             requests=max(0, self.requests - earlier.requests),
             errors=max(0, self.errors - earlier.errors),
             refused=max(0, self.refused - earlier.refused),
             excused=max(0, self.excused - earlier.excused),
             lost=max(0, self.lost - earlier.lost),
-            buckets=tuple((bound, max(0, count - before.get(bound, 0))) for bound, count in self.buckets),
+            buckets=tuple((bound, max(0, count - earlier._up_to(bound))) for bound, count in self.buckets),
         )
 
     def plus(self, other: Counters) -> Counters:
@@ -162,6 +161,18 @@ class Counters(Frozen):
     def without(self, machine: str) -> Counters:
         """Return what all others have counted; also what was counted before machines were told apart."""
         return self._minus(self.parts.get(machine, Counters()))
+
+    def sparse(self) -> Counters:
+        """Return the same with both bounds of those latency buckets alone in which a request lies."""
+        kept: dict[float, int] = {}
+        lower: tuple[float, int] | None = None
+        for bound, count in self.buckets:
+            if count != (lower[1] if lower is not None else 0):
+                kept.update([lower] if lower is not None else [])
+                kept[bound] = count
+            lower = (bound, count)
+        parts = {name: part.sparse() for name, part in self.parts.items()}
+        return self.model_copy(update={"buckets": tuple(kept.items()), "parts": parts})
 
     def scaled(self, requests: int) -> Counters:
         """Return as many requests, with the same shares of errors and latencies."""

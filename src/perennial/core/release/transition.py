@@ -90,6 +90,7 @@ class Transition:
         Args:
             facts: further keys of the ledger entry.
         """
+        self.update(dependence=self.status.dependence_so_far)
         aborting = self.status.phase is Phase.ABORTING  # then the entry before this one has the evidence
         evidence = [] if aborting else [rule.model_dump(mode="json") for rule in self.status.evidence]
         ends = phase is Phase.ABORTING or phase.is_final()
@@ -98,6 +99,7 @@ class Transition:
             step=step,
             evidence=self.status.evidence if ends else (),
             before=None,
+            slices_before=(),
             note=why,
             **self.fresh_measurements(),
         )
@@ -110,6 +112,7 @@ class Transition:
         return {
             "entered_at": self.now,
             "counted": {},
+            "slices": (),
             "baseline": dict(self.seen.counters),
             "accuracy": {},
             "accuracy_at": None,

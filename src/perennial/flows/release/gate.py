@@ -71,7 +71,10 @@ def start(
     if status.phase is Phase.PENDING:
         report = _measure(spec, record, champion, ports, clock, sleep)
         if champion is not None:
-            warnings = gate_warnings(spec.name, spec.release, ports.predictions, ports.feedback, clock())
+            earlier = ports.releases.latest(spec.name)
+            warnings = gate_warnings(
+                spec.name, spec.release, ports.predictions, ports.feedback, clock(), earlier
+            )
             report = report.model_copy(update={"warnings": warnings})
         # An answer to an earlier gate must not approve this one: the tag starts anew.
         tags = {**report.tags(), approval.TAG: approval.WAITING, "release": status.release_id}

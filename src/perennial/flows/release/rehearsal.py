@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 import numpy as np
 
 from perennial.core.release.analysis.rehearsal import rehearse
 from perennial.core.release.analysis.simulated_labels import observed_truths
-from perennial.core.release.analysis.simulated_step import TrafficProfile
+from perennial.core.release.analysis.traffic_profile import TrafficProfile
+from perennial.core.release.status import ReleaseStatus
 from perennial.core.release_spec import FeedbackSpec, ReleaseSpec
 from perennial.errors import DataError
 from perennial.flows.monitoring.accuracy import accuracy
 from perennial.flows.monitoring.label_delays import label_delay
+from perennial.flows.release.dependence import observed_dependence
 from perennial.ports import FeedbackStore, PredictionLog
 
 ASSUMED_ERROR_RATE = 0.01
@@ -27,8 +30,13 @@ SEED = 7
 def observed_traffic(
     model: str, predictions: PredictionLog, feedback: FeedbackStore, since: datetime, now: datetime,
     error_rate: float = ASSUMED_ERROR_RATE, policy: FeedbackSpec | None = None,
+    earlier: Iterable[ReleaseStatus] = (),
 ) -> TrafficProfile:  # fmt: skip
     """Return rate, latency, accuracy and labels of the answered requests since then, without mirrored requests.
+
+    Args:
+        earlier: releases of the model, the newest first. The last one that counted a champion by slices tells how far
+            errors come together.
 
     Raises:
         DataError: no request since then.
@@ -53,18 +61,24 @@ def observed_traffic(
         accuracy=min(1.0, right),
         labelled=labelled / len(log),
         labels_per_request=max(1.0, labels / max(1, labelled)),
+        dependence=observed_dependence(log, earlier),
         label_delay_hours=0.0 if delay is None else delay.hours,
         truths=observed_truths(counts),
     )
 
 
 def gate_warnings(
-    model: str, policy: ReleaseSpec, predictions: PredictionLog, feedback: FeedbackStore, now: datetime
+    model: str,
+    policy: ReleaseSpec,
+    predictions: PredictionLog,
+    feedback: FeedbackStore,
+    now: datetime,
+    earlier: Iterable[ReleaseStatus] = (),
 ) -> tuple[str, ...]:
     """Return the harms that the release would miss more often than catch, by the traffic of the last day."""
     try:
         traffic = observed_traffic(
-            model, predictions, feedback, now - GATE_LOOKS_BACK, now, policy=policy.feedback
+            model, predictions, feedback, now - GATE_LOOKS_BACK, now, policy=policy.feedback, earlier=earlier
         )
     except DataError as error:
         return (f"not rehearsed: {error.message}",)

@@ -2,14 +2,27 @@
 
 FAIL: more than half of the harm that the spec names is proven. PASS on the step that promotes: the whole of
 it is excluded. Between them UNSURE waits, then a person is asked. The tests themselves are in
-`perennial.core.release.analysis.harm_tests`.
+`perennial.core.release.analysis.harm_tests`, and again by cluster in `perennial.core.release.analysis.clusters`:
+what the requests prove and the clusters do not is UNSURE.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from datetime import timedelta
+from functools import cache
 
+from perennial.core.release.analysis.clusters import (
+    ByCluster,
+    error_increase_by,
+    growth_by,
+    increase_words,
+    is_error_rate_proven_by,
+    is_latency_proven_by,
+    rate_words,
+    size_words,
+)
 from perennial.core.release.analysis.harm_tests import (
     SLOW,
     champion_latency_level,
@@ -27,6 +40,8 @@ from perennial.core.release_spec import CriteriaSpec
 from perennial.core.statistics import growth_to_decide
 from perennial.core.verdict import Judgement, MissingEvidence, Verdict
 
+Clusters = Callable[[], Sequence[ByCluster]]
+"""Function of the counts by cluster."""
 ALIKE = 0.5
 """Part of the candidate's requests that must have like ones of the champion for the mix to excuse it."""
 
@@ -38,6 +53,7 @@ def judge_traffic(
     candidate_labels: LabelCounts,
     champion_labels: LabelCounts,
     *,
+    clusters: Clusters,
     like: LikeRequests | None = None,
     promotes: bool = False,
     elapsed: timedelta = timedelta(0),
@@ -45,16 +61,18 @@ def judge_traffic(
     """Apply every criterion to what both versions answered since the step began.
 
     Args:
+        clusters: returns the same counts by cluster; called only where the totals prove or exclude something.
         like: comparison of like requests; None: not measured yet. Only a latency that fails needs it.
         promotes: after this step the candidate gets everything, so the named increase of errors must be
             excluded. Before, the step's weight bounds the harm, and a candidate not proven bad may go on.
         elapsed: time since the step began; tells how long more requests would take.
     """
+    by = cache(clusters)
     return (
         _requests(criteria, candidate, elapsed),
-        _error_rate(criteria, candidate),
-        _error_increase(criteria, candidate, champion, promotes, elapsed),
-        _latency(criteria, candidate, champion, like),
+        _error_rate(criteria, candidate, by),
+        _error_increase(criteria, candidate, champion, by, promotes, elapsed),
+        _latency(criteria, candidate, champion, by, like),
         *judge_labels(criteria, candidate_labels, champion_labels),
     )
 
@@ -76,38 +94,59 @@ def _requests(criteria: CriteriaSpec, candidate: Counters, elapsed: timedelta) -
     )
 
 
-def _error_rate(criteria: CriteriaSpec, candidate: Counters) -> Judgement:
-    proven = bool(is_error_rate_proven(criteria, _errors(candidate), candidate.requests))
+def _error_rate(criteria: CriteriaSpec, candidate: Counters, by: Clusters) -> Judgement:
+    """Judge the absolute limit. What the champion fails alike in the same time is not the candidate's."""
+    verdict, observed = Verdict.PASS, _rate(candidate)
+    if is_error_rate_proven(criteria, _errors(candidate), candidate.requests):
+        open_by = [counts for counts in by() if not is_error_rate_proven_by(criteria, counts)]
+        verdict = Verdict.UNSURE if open_by else Verdict.FAIL
+        observed += "".join(f"; by {counts.kind}: {rate_words(criteria, counts)}" for counts in open_by)
     needed = f"not proven above {criteria.error_rate_max:.2%}"
-    return _judgement("error_rate", proven, _rate(candidate), needed)
+    return Judgement(rule="error_rate", verdict=verdict, observed=observed, needed=needed)
 
 
 def _error_increase(
-    criteria: CriteriaSpec, candidate: Counters, champion: Counters, promotes: bool, elapsed: timedelta
+    criteria: CriteriaSpec,
+    candidate: Counters,
+    champion: Counters,
+    by: Clusters,
+    promotes: bool,
+    elapsed: timedelta,
 ) -> Judgement:
     tolerated, harmful = tolerated_increase(criteria), criteria.error_rate_increase
     counts = (_errors(candidate), candidate.requests, _errors(champion), champion.requests)
     proven, excluded = error_increase(criteria, *counts)
-    missing, verdict = None, Verdict.PASS
-    if proven:
-        verdict = Verdict.FAIL
-    elif promotes and not excluded:
-        verdict = Verdict.UNSURE
-        growth = growth_to_decide(*counts, tolerated, harmful, criteria.confidence)
-        lacking = None if growth is None else math.ceil((growth - 1.0) * candidate.requests)
-        missing = _missing_evidence(lacking, candidate.requests, elapsed)
+    missing, verdict, words = None, Verdict.PASS, ""
+    if proven or promotes:
+        each = [(kind, *error_increase_by(criteria, kind)) for kind in by()] if proven or excluded else []
+        if proven and all(proven_by for _, proven_by, _ in each):
+            verdict = Verdict.FAIL
+        elif proven or not excluded or not all(excluded_by for _, _, excluded_by in each):
+            verdict = Verdict.UNSURE
+            open_by = [
+                kind for kind, proven_by, excluded_by in each if not (proven_by if proven else excluded_by)
+            ]
+            words = "".join(f"; by {kind.kind}: {increase_words(criteria, kind)}" for kind in open_by)
+            growth = growth_to_decide(*counts, tolerated, harmful, criteria.confidence)
+            growths = (growth, *(growth_by(criteria, kind) for kind in open_by))
+            lacking = None
+            if all(factor is not None for factor in growths):
+                most = max(factor for factor in growths if factor is not None)
+                lacking = math.ceil((most - 1.0) * candidate.requests)
+            missing = _missing_evidence(lacking, candidate.requests, elapsed)
     needed = f"not proven more than {tolerated:.2%} above the champion's"
+    observed = f"{_rate(candidate)}, champion {_rate(champion)}{words}"
     return Judgement(
         rule="error_increase",
         verdict=verdict,
-        observed=_with_missing(f"{_rate(candidate)}, champion {_rate(champion)}", missing),
+        observed=_with_missing(observed, missing),
         needed=needed + (f", and {harmful:.2%} above it excluded" if promotes else ""),
         more=missing,
     )
 
 
 def _latency(
-    criteria: CriteriaSpec, candidate: Counters, champion: Counters, like: LikeRequests | None
+    criteria: CriteriaSpec, candidate: Counters, champion: Counters, by: Clusters, like: LikeRequests | None
 ) -> Judgement:
     floor, ratio = criteria.latency_p95_floor_ms, tolerated_ratio(criteria)
     needed = f"p95 not proven above {ratio:g} x the champion's (or {floor:g} ms)"
@@ -122,6 +161,10 @@ def _latency(
     if is_latency_proven(criteria, slower, total):
         verdict, words = _confirmed(like)
         observed += f"; {words}"
+        open_by = [counts for counts in by() if not is_latency_proven_by(criteria, counts)]
+        if verdict is Verdict.FAIL and open_by:
+            verdict = Verdict.UNSURE
+            observed += "".join(f"; not proven by {size_words(counts.by_spell())}" for counts in open_by)
     return Judgement(rule="latency", verdict=verdict, observed=observed, needed=needed)
 
 
@@ -172,11 +215,6 @@ def _slower(counters: Counters, limit_ms: float) -> tuple[int, int]:
     total = counters.buckets[-1][1]
     within = next(count for bound, count in counters.buckets if bound >= limit_ms or count == total)
     return total - within, total
-
-
-def _judgement(rule: str, harm_proven: bool, observed: str, needed: str) -> Judgement:
-    verdict = Verdict.FAIL if harm_proven else Verdict.PASS
-    return Judgement(rule=rule, verdict=verdict, observed=observed, needed=needed)
 
 
 def _missing_evidence(requests: int | None, counted: int, elapsed: timedelta) -> MissingEvidence:

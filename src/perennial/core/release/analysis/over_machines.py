@@ -8,13 +8,24 @@ write the rows of the others, and add more.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
+from functools import partial
+from typing import Protocol
 
+from perennial.core.release.analysis.clusters import ByCluster
 from perennial.core.release.traffic import Counters
 from perennial.core.verdict import Judgement, Verdict
 
-Judge = Callable[[Counters, Counters], tuple[Judgement, ...]]
-"""Candidate and champion -> judgements."""
+Clusters = Callable[[str | None], Sequence[ByCluster]]
+"""Machine whose counts are left out, or None -> counts by cluster."""
+
+
+class Judge(Protocol):
+    """Judgements on candidate and champion."""
+
+    def __call__(
+        self, candidate: Counters, champion: Counters, *, clusters: Callable[[], Sequence[ByCluster]]
+    ) -> tuple[Judgement, ...]: ...
 
 
 def of_roles(counters: Counters) -> Counters:
@@ -58,19 +69,24 @@ def _bounded(counters: Counters, alone: str | None) -> Counters:
     return counters
 
 
-def judge_over_machines(judge: Judge, candidate: Counters, champion: Counters) -> tuple[Judgement, ...]:
+def judge_over_machines(
+    judge: Judge, candidate: Counters, champion: Counters, clusters: Clusters
+) -> tuple[Judgement, ...]:
     """Judge all counts, and again without those of each machine.
 
     Where harm is proven without a machine and not with it, the rule is UNSURE: a person looks at the machine. Where it
     is proven only with a machine, it stays proven, and the machine is named.
     """
-    judgements = judge(candidate, champion)
+    judgements = judge(candidate, champion, clusters=partial(clusters, None))
     names = _counting(candidate, champion)
     if len(names) < 2:
         return judgements
     without = {
         name: {
-            judgement.rule: judgement for judgement in judge(candidate.without(name), champion.without(name))
+            judgement.rule: judgement
+            for judgement in judge(
+                candidate.without(name), champion.without(name), clusters=partial(clusters, name)
+            )
         }
         for name in names
     }

@@ -10,22 +10,26 @@ from pydantic import Field
 
 from perennial.core.frozen import Frozen
 from perennial.core.release.analysis.simulated_step import (
-    CandidateHarm,
     SimulatedStep,
-    TrafficProfile,
     simulate,
     simulated_steps,
 )
+from perennial.core.release.analysis.traffic_profile import CandidateHarm, TrafficProfile
 from perennial.core.release_spec import CriteriaSpec, ReleaseSpec
 
 HEALTHY = CandidateHarm(name="healthy")
+DOUBLED = CandidateHarm(name="doubled error rate", error_factor=2.0)
 HARMS = (
-    CandidateHarm(name="doubled error rate", error_factor=2.0),
+    DOUBLED,
     CandidateHarm(name="1.5 x latency", latency_factor=1.5),
     CandidateHarm(name="5 points less accuracy", accuracy_drop=0.05),
 )
 POOR = 0.5
 """A chance to catch a harm below this is worth a warning."""
+UNASKED = 0.05
+"""A chance that doubled errors are promoted unasked above this is worth a warning."""
+OFTEN = 0.2
+"""A chance that a healthy release asks a person above this is worth a warning."""
 RELEASES, LOOKS = 2500, 120
 """A release looks every two seconds; with 40 looks a chance near one third comes out two points too low."""
 ADVICE_RELEASES, ADVICE_LOOKS = 400, 12
@@ -74,8 +78,25 @@ class Rehearsal(Frozen):
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """Harms that the release misses more often than catches, each with a step that would do."""
-        return tuple(self._warning(harm.name) for harm in HARMS if self.caught[harm.name] < POOR)
+        """Harms that the release misses more often than catches, each with a step that would do, and doubts."""
+        missed = tuple(self._warning(harm.name) for harm in HARMS if self.caught[harm.name] < POOR)
+        return (*missed, *self._doubts)
+
+    @property
+    def _doubts(self) -> tuple[str, ...]:
+        """What the release cannot tell by itself under this traffic."""
+        doubts = []
+        asked, passed = self.asks[HEALTHY.name], self.promoted[DOUBLED.name]
+        if passed > UNASKED:
+            doubts.append(
+                f"{DOUBLED.name}: promoted without a question in {passed:.0%} of releases: cannot tell it from a "
+                "healthy one; name a smaller error_rate_increase"
+            )
+        if asked > OFTEN:
+            doubts.append(
+                f"a person is asked in {asked:.0%} of healthy releases: this traffic cannot tell them from bad ones"
+            )
+        return tuple(doubts)
 
     def _warning(self, harm: str) -> str:
         warning = f"{harm}: caught in {self.caught[harm]:.0%} of releases"
