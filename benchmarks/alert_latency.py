@@ -39,7 +39,10 @@ FEATURES = 10
 
 
 def show(metrics: MonitorMetrics, model: str, level: Level) -> None:
-    drifts = tuple(ColumnDrift(column=f"f{number}", psi=0.9, allowance=0.25) for number in range(FEATURES))
+    drifts = tuple(
+        ColumnDrift(column=f"f{number}", psi=0.9, allowance=0.25, p=0.0001, level=0.01)
+        for number in range(FEATURES)
+    )
     verdict = MonitorVerdict(level=level, reasons=("x",), rows=1500, drifts=drifts)
     metrics.show(model, verdict, datetime.now(UTC))
 

@@ -58,7 +58,7 @@ class Plant:
         self.servers = AlertingServers(folder, specs, monitor, receiver, folder, QUICK)
 
     def show(self, model: str, level: Level) -> None:
-        drifts = (ColumnDrift(column="LOC", psi=0.9, allowance=0.25),)
+        drifts = (ColumnDrift(column="LOC", psi=0.9, allowance=0.25, p=0.0001, level=0.01),)
         self.metrics.show(
             model, MonitorVerdict(level=level, reasons=("x",), rows=1500, drifts=drifts), datetime.now(UTC)
         )
