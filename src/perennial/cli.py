@@ -162,12 +162,12 @@ def _report_errors(given: list[str]) -> None:
     """Report unexpected errors where a Sentry project is set; without one, nothing is imported."""
     if not any(f"PERENNIAL_SENTRY_DSN{ending}" in os.environ for ending in ("", "_FILE", "_FROM")):
         return
-    from perennial import error_reports
+    from perennial.reporting import errors_to_sentry
     from perennial.settings import read
 
     # Words of the command only: what follows may be a name or a reason.
     words = [word for word in given[:2] if word.isidentifier()]
-    error_reports.start(read().sentry_dsn, " ".join(words), __version__)
+    errors_to_sentry.start(read().sentry_dsn, " ".join(words), __version__)
 
 
 def _explained(error: PerennialError) -> int:

@@ -21,8 +21,8 @@ from perennial.adapters.envoy.measurements import EXPORTED
 from perennial.adapters.prometheus.monitor_metrics import MonitorMetrics
 from perennial.adapters.prometheus.pages import PartHealth, server
 from perennial.adapters.sql.store import SqlStore
+from perennial.core.alerting.alert_messages import KINDS, AlertFact
 from perennial.core.events import Entry, Event
-from perennial.core.monitoring.alert_messages import KINDS, AlertFact
 from perennial.core.monitoring.drift import ColumnDrift
 from perennial.core.monitoring.levels import Level, MonitorVerdict
 from perennial.flows.monitoring.receive_alerts import AlertRecorder

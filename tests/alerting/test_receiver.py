@@ -13,9 +13,9 @@ from serving_stack import free_ports
 
 from perennial.adapters.alerting.receiver import LARGEST_BODY, listening
 from perennial.adapters.sql.store import SqlStore
+from perennial.core.alerting.alert_messages import AGAIN, KINDS, MOST_ALERTS, AlertFact, entry_of
 from perennial.core.events import Event, LedgerRow
 from perennial.core.governance.notices import Links, compose, is_notable
-from perennial.core.monitoring.alert_messages import AGAIN, KINDS, MOST_ALERTS, AlertFact, entry_of
 from perennial.errors import MalformedInput, PortTaken, StoreUnavailable
 from perennial.flows.monitoring.receive_alerts import AlertRecorder
 

@@ -16,7 +16,7 @@ from perennial.adapters.alerting.generated import RULES, Plan, alerts, files
 from perennial.adapters.alerting.recording import bound
 from perennial.adapters.alerting.scraping import Addresses, SecretFiles, Timing
 from perennial.cli import main
-from perennial.core.monitoring.burn_rates import BURN_RATES
+from perennial.core.alerting.burn_rates import BURN_RATES
 from perennial.errors import GeneratedFilesDiffer, SpecError
 from perennial.flows.monitoring import rule_files
 from perennial.settings import Settings

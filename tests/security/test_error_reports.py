@@ -13,7 +13,7 @@ from threading import Thread
 
 import pytest
 
-from perennial.error_reports import scrub
+from perennial.reporting.errors_to_sentry import scrub
 
 NAME, HOST = "Annika-4711", os.uname().nodename
 CRASH = f"""

@@ -9,13 +9,13 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, PositiveInt, model_validator
 
+from perennial.core.alerting.slo_spec import SloSpec
 from perennial.core.data_spec import DataSpec, RowsSpec
 from perennial.core.explanation_spec import ExplanationSpec
 from perennial.core.feature_spec import FeatureSpec
 from perennial.core.frozen import Frozen
 from perennial.core.gate_spec import GateSpec
 from perennial.core.input_spec import by_name
-from perennial.core.monitoring.slo_spec import SloSpec
 from perennial.core.monitoring_spec import MonitoringSpec, RetrainingSpec
 from perennial.core.release_spec import ApprovalSpec, ReleaseSpec
 from perennial.core.serving_spec import ServingSpec

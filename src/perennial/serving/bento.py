@@ -12,12 +12,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from perennial import __version__, error_reports
+from perennial import __version__
 from perennial.core.certificates.roles import ProcessRole, callers
 from perennial.errors import FeaturesUnavailable, PerennialError, SettingsError
 from perennial.hidden_packages import hidden
 from perennial.internal_tls.contexts import server_context
 from perennial.model_probe import ModelTrials
+from perennial.reporting import errors_to_sentry
 from perennial.serving import explanation
 from perennial.serving.access.client_keys import ClientKeys
 from perennial.serving.access.door import Application, Door
@@ -234,7 +235,7 @@ def parts_of_process(settings: Settings, beside: Path) -> ServerParts:
     Raises:
         SettingsError: a variable is missing or has another value.
     """
-    error_reports.start(settings.sentry_dsn, "serve", __version__)
+    errors_to_sentry.start(settings.sentry_dsn, "serve", __version__)
     packed = packed_versions(beside)
     if packed is None:
         return ServerParts(settings, pool_of_process(), grpc_port_of_process())

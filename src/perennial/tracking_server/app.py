@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from perennial import __version__, error_reports
+from perennial import __version__
 from perennial.core.events import SystemActor
 from perennial.core.governance.identity import Role
 from perennial.errors import SettingsError
+from perennial.reporting import errors_to_sentry
 from perennial.settings import Settings, load
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def create_app() -> Any:
         SettingsError: there are no accounts yet, or MLflow runs in a mode that the rules do not cover.
     """
     settings = load()
-    error_reports.start(settings.sentry_dsn, "mlflow", __version__)
+    errors_to_sentry.start(settings.sentry_dsn, "mlflow", __version__)
     accounts = _configure(settings)
 
     from mlflow.environment_variables import MLFLOW_ENABLE_WORKSPACES

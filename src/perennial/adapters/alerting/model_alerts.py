@@ -8,7 +8,7 @@ from datetime import timedelta
 from perennial.adapters.alerting import promql
 from perennial.adapters.alerting.alert import Alert, Severity
 from perennial.adapters.alerting.promql import recorded
-from perennial.core.monitoring.burn_rates import BURN_RATES, FEWEST_BAD, BurnRate
+from perennial.core.alerting.burn_rates import BURN_RATES, FEWEST_BAD, BurnRate
 from perennial.core.monitoring.levels import Level
 
 LEVEL = "level"

@@ -9,7 +9,7 @@ from typing import Any
 from perennial.adapters.alerting import promql
 from perennial.adapters.alerting.promql import recorded
 from perennial.adapters.envoy.config import BUCKETS_MS
-from perennial.core.monitoring.burn_rates import WINDOWS
+from perennial.core.alerting.burn_rates import WINDOWS
 from perennial.core.spec import ModelSpec
 from perennial.errors import SpecError
 

@@ -12,11 +12,11 @@ from datetime import datetime, timedelta
 
 from pydantic import AwareDatetime, Field
 
+from perennial.core.alerting.alert_messages import KINDS as ALERT_KINDS
+from perennial.core.alerting.alert_messages import AlertFact
 from perennial.core.display import shown
 from perennial.core.events import Entry, Event, LedgerRow, SystemActor
 from perennial.core.frozen import Frozen
-from perennial.core.monitoring.alert_messages import KINDS as ALERT_KINDS
-from perennial.core.monitoring.alert_messages import AlertFact
 from perennial.core.payloads import LevelChange, RouteDifferences, TrafficMove, VersionFact
 from perennial.core.release.status import ReleaseStatus
 

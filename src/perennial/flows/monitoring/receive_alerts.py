@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection
 from datetime import datetime
 from threading import Lock
 
-from perennial.core.monitoring.alert_messages import KINDS, entry_of, is_repeated
+from perennial.core.alerting.alert_messages import KINDS, entry_of, is_repeated
 from perennial.ports import Ledger
 
 RECENT = 50
