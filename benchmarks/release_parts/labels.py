@@ -18,7 +18,8 @@ from perennial.core.monitoring.label_delay import learn_delay
 from perennial.core.release.analysis.harm_tests import tolerated_drop
 from perennial.core.release.analysis.labels import judge_labels
 from perennial.core.release.analysis.simulated_labels import increase_by_truth
-from perennial.core.release.analysis.simulated_step import TrafficProfile, simulated_steps
+from perennial.core.release.analysis.simulated_step import simulated_steps
+from perennial.core.release.analysis.traffic_profile import TrafficProfile
 from perennial.core.release.analysis.truth_shares import Answered
 from perennial.core.release.analysis.within_truth import ErrorCounts
 from perennial.core.release.label_counts import LabelCounts, TruthCounts
