@@ -9,8 +9,8 @@ import click
 
 from perennial import settings as environment
 from perennial.commands.alerting.rules import rules
+from perennial.commands.evaluation.performance_report import report
 from perennial.commands.output import JSON, now, print_json, print_text
-from perennial.commands.performance_report import report
 
 if TYPE_CHECKING:
     from perennial.core.spec import ModelSpec

@@ -23,11 +23,13 @@ if TYPE_CHECKING:
     from perennial.adapters.prometheus.monitor_metrics import MonitorMetrics
     from perennial.adapters.prometheus.pages import Page
     from perennial.core.monitoring.alarm_budget import AlarmBudget
+    from perennial.core.performance.report import PerformanceReport
     from perennial.core.spec import ModelSpec
     from perennial.core.tasks import Task
     from perennial.flows.experiment.analyse import ExperimentPorts
     from perennial.flows.monitoring.back_test import BackTestPorts
     from perennial.flows.monitoring.effect import EffectPorts
+    from perennial.flows.monitoring.performance import ReportPorts
     from perennial.flows.monitoring.watch import PassPorts
 
 
@@ -133,6 +135,31 @@ def effect_ports(spec: ModelSpec, settings: Settings) -> EffectPorts:
         scorer=training.scorer(),
         offline=versions.offline_source(spec, settings),
     )
+
+
+def report_ports(settings: Settings) -> ReportPorts:
+    """Return the ports of the performance report."""
+    from perennial.adapters.business_query import business_metric
+    from perennial.adapters.fairlearn_groups import group_figures
+    from perennial.flows.monitoring.performance import ReportPorts
+    from perennial.wiring import database, releasing, traffic
+
+    store = database.store(settings)
+    return ReportPorts(
+        router=traffic.router(settings),
+        predictions=releasing.prediction_log(settings),
+        feedback=store.feedback,
+        ledger=store.ledger,
+        group_figures=group_figures,
+        business=business_metric,
+    )
+
+
+def report_writer() -> Callable[[PerformanceReport, Path], tuple[Path, Path]]:
+    """Return what writes the page and the figures of a performance report into a folder."""
+    from perennial.adapters.documents.performance_page import write_report
+
+    return write_report
 
 
 def metrics_server(settings: Settings) -> type[ThreadingServer]:

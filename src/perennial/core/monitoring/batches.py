@@ -20,7 +20,7 @@ MOST_WEIGHT = 4.0
 
 
 class BatchedReference(Frozen):
-    """What a version reached on its reference rows, by batches."""
+    """Quality of a version on its reference rows, by batches."""
 
     mean: float = Field(description="over all rows")
     variance: float = Field(ge=0, description="of weight times deviation from the mean, of a batch")

@@ -74,7 +74,7 @@ class Alarm(Frozen):
 
 
 class Harm(Frozen):
-    """What a standing alarm says now."""
+    """Statement of a standing alarm as of now."""
 
     number: int
     at: AwareDatetime

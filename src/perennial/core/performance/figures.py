@@ -13,7 +13,7 @@ from perennial.core.gate_spec import GroupMeasure
 
 
 class PeriodFigures(Frozen):
-    """What a model answered in a period; shadow answers do not count."""
+    """Answers of a model in a period; shadow answers do not count."""
 
     begin: AwareDatetime
     end: AwareDatetime
@@ -105,7 +105,7 @@ class PoolTraffic(Frozen):
 
 
 class Recommendation(Frozen):
-    """What to do, with the evidence for it."""
+    """Advice with the evidence for it."""
 
     text: str
     evidence: str

@@ -84,7 +84,7 @@ class Rehearsal(Frozen):
 
     @property
     def _doubts(self) -> tuple[str, ...]:
-        """What the release cannot tell by itself under this traffic."""
+        """Return what the release cannot tell by itself under this traffic."""
         doubts = []
         asked, passed = self.asks[HEALTHY.name], self.promoted[DOUBLED.name]
         if passed > UNASKED:

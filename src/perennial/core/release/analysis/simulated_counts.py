@@ -35,7 +35,7 @@ from perennial.core.statistics import Booleans, Floats
 
 
 class Judged(NamedTuple):
-    """Of each release at each look, bool [releases, looks]; where neither holds the rule is UNSURE."""
+    """Verdicts on each release at each look, bool [releases, looks]; where neither holds the rule is UNSURE."""
 
     failed: Booleans
     passed: Booleans

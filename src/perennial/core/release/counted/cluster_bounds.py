@@ -22,9 +22,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
-from scipy.optimize import brentq
-from scipy.stats import norm
-from scipy.stats import t as student
+import scipy  # loads its parts, here those of a second, when they are first used
 
 from perennial.core.statistics import Counts, Floats
 
@@ -102,7 +100,7 @@ def critical(confidence: float, degrees: Counts) -> Floats:
 
 @lru_cache
 def _quantiles(confidence: float) -> Floats:
-    return np.asarray(student.isf(norm.sf(boundary(confidence)), DEGREES))
+    return np.asarray(scipy.stats.t.isf(scipy.stats.norm.sf(boundary(confidence)), DEGREES))
 
 
 @lru_cache
@@ -111,6 +109,6 @@ def boundary(confidence: float) -> float:
 
     def excess(height: float) -> float:
         inside = 0.5 * (height - 1.0 / height) * math.log(LOOKS_SPAN) + 2.0 / height
-        return float(norm.pdf(height) * inside - (1.0 - confidence) / 2.0)
+        return float(scipy.stats.norm.pdf(height) * inside - (1.0 - confidence) / 2.0)
 
-    return float(brentq(excess, 1.0, 10.0))
+    return float(scipy.optimize.brentq(excess, 1.0, 10.0))

@@ -25,7 +25,7 @@ SHORTEST = timedelta(seconds=0.1)
 
 
 class Slice(Frozen):
-    """What the pools answered in a part of a step."""
+    """Answers of the pools in a part of a step."""
 
     began: AwareDatetime
     counted: dict[str, Counters]

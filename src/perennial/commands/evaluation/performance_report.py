@@ -23,15 +23,15 @@ def report(model: str, days: float, out: Path | None, as_json: bool) -> None:
     from perennial import catalog
     from perennial.core.performance.report import percent, points
     from perennial.flows.monitoring.performance import performance_report
-    from perennial.wiring import performance
+    from perennial.wiring import monitoring
 
     settings, at = environment.load(), now()
     spec = catalog.spec(model, settings)
     if not as_json:
         print_text(f"reading the answers of the last {days:g} days ...")
-    made = performance_report(spec, performance.report_ports(settings), at - timedelta(days=days), at)
+    made = performance_report(spec, monitoring.report_ports(settings), at - timedelta(days=days), at)
     folder = out if out is not None else settings.reports / "performance" / model
-    page, figures = performance.write_report(made, folder)
+    page, figures = monitoring.report_writer()(made, folder)
     if as_json:
         print_record(made)
         return
