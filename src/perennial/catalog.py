@@ -42,11 +42,11 @@ def spec(name: str, settings: Settings | None = None) -> ModelSpec:
         near = difflib.get_close_matches(name, known, n=1)
         meant = f"did you mean {near[0]}? " if near else ""
         raise UnknownModel(f"no model is named {name!r}", hint=f"{meant}known: {', '.join(known) or 'none'}")
-    content = read_yaml(path)
+    content, source = read_yaml(path), str(path)
     for overlay in overlays:
         if overlay.is_file():
-            content = lay_over(content, read_yaml(overlay), where=str(overlay))
-    return parse(content, path)
+            content, source = lay_over(content, read_yaml(overlay)), f"{path} under {overlay}"
+    return parse(content, path, source)
 
 
 def spec_files(name: str, settings: Settings) -> list[Path]:
@@ -84,12 +84,16 @@ def read_all(
     return sound, wrong
 
 
-def parse(content: dict[str, Any], path: Path) -> ModelSpec:
-    """Validate the content of a spec; the error names each wrong key."""
+def parse(content: dict[str, Any], path: Path, source: str = "") -> ModelSpec:
+    """Validate the content of a spec; the error names each wrong key.
+
+    Args:
+        source: files that the content is from, where `path` is not the only one.
+    """
     try:
         parsed = ModelSpec.model_validate(content)
     except ValidationError as error:
-        raise invalid(f"{path} is not a model spec", error, guide="add-a-model") from error
+        raise invalid(f"{source or path} is not a model spec", error, guide="add-a-model") from error
     if parsed.name != path.stem:
         raise SpecError(f"{path}: name is {parsed.name!r}", hint=f"file and name must agree: {path.stem}")
     return parsed
@@ -190,14 +194,10 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return content
 
 
-def lay_over(base: dict[str, Any], overlay: dict[str, Any], where: str) -> dict[str, Any]:
-    """Return `base` with replaced values; an overlay must not add keys."""
+def lay_over(base: dict[str, Any], overlay: dict[str, Any]) -> dict[str, Any]:
+    """Return `base` with the values of the overlay, also of optional keys that `base` leaves out."""
     merged = dict(base)
     for key, value in overlay.items():
-        if key not in base:
-            raise SpecError(f"{where}: {key!r} is not in the spec", hint="an overlay can only replace values")
-        if isinstance(value, dict) and isinstance(base[key], dict):
-            merged[key] = lay_over(base[key], value, where)
-        else:
-            merged[key] = value
+        inner = base.get(key)
+        merged[key] = lay_over(inner, value) if isinstance(value, dict) and isinstance(inner, dict) else value
     return merged

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -83,8 +84,10 @@ def test_overlay_replaces_values_and_invents_none(project, tmp_path):
     over = Settings(project=tmp_path, spec_overlay=overlay)
     assert catalog.spec(NAME, over).tuning.trials == 3
     assert catalog.spec(NAME, over).tuning.epochs == catalog.spec(NAME, project).tuning.epochs
+    (overlay / f"{NAME}.yaml").write_text("monitoring: {label_delay: PT30S}\n")  # the spec leaves it out
+    assert catalog.spec(NAME, over).monitoring.label_delay == timedelta(seconds=30)
     (overlay / f"{NAME}.yaml").write_text("tuning: {trails: 3}\n")
-    with pytest.raises(SpecError, match="trails"):
+    with pytest.raises(SpecError, match=rf"(?s)under {overlay}.*trails"):
         catalog.spec(NAME, over)
 
 
