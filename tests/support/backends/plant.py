@@ -53,7 +53,7 @@ POLICY: dict[str, Any] = {
         "criteria": {"min_requests": 20, "error_rate_increase": 0.4, "latency_p95_floor_ms": 5000},
         "unsure_after": "PT5M",
     },
-    "monitoring": {"every": "PT10S", "window": 400, "min_window": 200, "client_share": 1},
+    "monitoring": {"every": "PT10S", "label_delay": "PT10S", "window": 400, "min_window": 200, "client_share": 1},
     "retraining": {"cooldown": "PT1H"},
     "explanation": {"sample": 20},
 }  # fmt: skip
