@@ -22,7 +22,7 @@ from perennial.core.release.status import ReleaseStatus
 from perennial.core.version import VersionRef
 from perennial.errors import ToolError
 
-PATIENCE = 120.0
+PATIENCE = 600.0
 MOST_KILLS = 100
 
 

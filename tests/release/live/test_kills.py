@@ -13,7 +13,7 @@ from release_scenarios import SHADOW
 from perennial.core.release.phase import Phase
 from perennial.core.release_spec import Strategy
 
-pytestmark = pytest.mark.traffic
+pytestmark = [pytest.mark.traffic, pytest.mark.timeout(900)]
 
 
 @pytest.fixture
