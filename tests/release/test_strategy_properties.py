@@ -148,7 +148,7 @@ def test_a_restart_of_the_router_anywhere_takes_nobody_back(make_world, strategy
         world.passes(status.release_id, 1, 60)
         if number == passes:
             world.router.restart()
-        for _ in range(5):
+        for _ in range(12):  # as many slices of time as a verdict needs
             world.serve(700, 700, errors=1)
             world.passes(status.release_id, 1, 60)
         status = world.passes(status.release_id, 1, 24 * 3600)
