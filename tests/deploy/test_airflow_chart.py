@@ -77,6 +77,7 @@ def test_a_part_gets_the_secrets_of_its_process(name):
     process = name if name.startswith("airflow-") else f"airflow-{name}"
     needs = set(handed_secrets.NEEDS.get(process, ()))
     needs -= {"oidc_client_secret"}  # only where people sign in at an issuer; the values say how
+    needs -= {"sentry_dsn"}  # only where errors are reported
     if name == "scheduler":  # it runs no task here
         needs = set()
     assert files_of(PARTS[name]) == {f"{PREFIX}{setting.upper()}_FILE" for setting in needs}

@@ -209,7 +209,7 @@ def test_its_release_ends_as_if_nothing_had_been_killed(loop, released):
     plant = loop.plant
     record = versions.registry(plant.settings).find(MODEL, "champion")
     assert record.ref.digest == released.candidate.digest
-    assert record.tags["reason"] == "drift"
+    assert record.tags["reason"] == "accuracy"
     assert releasing.router(plant.settings).route(MODEL).stable.digest == released.candidate.digest
     run = plant.airflow.runs(RELEASE)[0]["dag_run_id"]
     plant.until(
