@@ -53,11 +53,12 @@ def test_labels_are_stored_once_and_later_ones_win(tmp_path):
     store, inbox = Store(), FeedbackInbox(tmp_path, lambda: AT)
     FeedbackWriter(tmp_path, "b").append(labels({"x": 1.0}), SOURCE, AT + timedelta(seconds=2))
     FeedbackWriter(tmp_path, "a").append(labels({"x": 0.0, "y": 1.0}), SOURCE, AT)
-    assert ingest(inbox, store) == FeedbackCounts(received=3, changed=3)
+    newest = {"m": AT + timedelta(seconds=2)}
+    assert ingest(inbox, store) == FeedbackCounts(received=3, changed=3, newest_labels=newest)
     assert store.kept == {"x": 1.0, "y": 1.0}
     assert ingest(inbox, store) == FeedbackCounts(received=0, changed=0)
     FeedbackWriter(tmp_path, "a").append(labels({"y": 1.0}), SOURCE, AT)
-    assert ingest(inbox, store) == FeedbackCounts(received=1, changed=0)
+    assert ingest(inbox, store) == FeedbackCounts(received=1, changed=0, newest_labels={"m": AT})
 
 
 def test_a_store_that_fails_loses_nothing(tmp_path):
@@ -140,7 +141,8 @@ def test_rewards_travel_with_the_labels(tmp_path):
     assert given.predictions == 2
     FeedbackWriter(tmp_path, "a").append(given, SOURCE, AT)
     store = Store()
-    assert ingest(FeedbackInbox(tmp_path, lambda: AT), store) == FeedbackCounts(received=3, changed=3)
+    counts = FeedbackCounts(received=3, changed=3, newest_labels={"m": AT})
+    assert ingest(FeedbackInbox(tmp_path, lambda: AT), store) == counts
     assert (store.kept, store.rewards) == ({"x": 1.0}, {"x": -2.5, "y": 40.0})
 
 
