@@ -109,7 +109,7 @@ def test_sales_with_a_season_go_the_whole_way(table_world):
     assert accuracy_seen(many, votes, policy).value == 0
     coverage = coverage_seen(many, votes, policy)
     assert (coverage.claimed, coverage.seen.value, coverage.is_short) == (pytest.approx(0.9), 0, True)
-    window = pd.concat([reference] * 2).assign(lag_1=reference["lag_1"].max())
+    window = pd.concat([reference] * 8).assign(lag_1=reference["lag_1"].max())
     drifts = {one.column: one for one in EvidentlyDrift().compare(spec, reference, window, None)}
     assert drifts["lag_1"].excess > 0
 
