@@ -36,13 +36,13 @@ def business_metric(rows: pd.DataFrame, metric: BusinessSpec) -> float | None:
     with duckdb.connect(config=closed) as database:
         database.register(TABLE, table)
         try:
-            found = database.execute(metric.sql).fetchmany(2)
+            answers = database.execute(metric.sql).fetchmany(2)
         except duckdb.Error as error:
             raise SpecError(f"{metric.sql!r} does not run: {error}", hint=HINT) from error
-    if len(found) != 1 or len(found[0]) != 1:
-        raise SpecError(f"{metric.sql!r} gives {len(found) or 'no'} rows or several columns", hint=HINT)
+    if len(answers) != 1 or len(answers[0]) != 1:
+        raise SpecError(f"{metric.sql!r} gives {len(answers) or 'no'} rows or several columns", hint=HINT)
     try:
-        value = math.nan if found[0][0] is None else float(found[0][0])
+        value = math.nan if answers[0][0] is None else float(answers[0][0])
     except (TypeError, ValueError) as error:
-        raise SpecError(f"{metric.sql!r} gives {found[0][0]!r}, which is no number", hint=HINT) from error
+        raise SpecError(f"{metric.sql!r} gives {answers[0][0]!r}, which is no number", hint=HINT) from error
     return value if math.isfinite(value) else None

@@ -40,7 +40,7 @@ class DemoResult:
     effect: Effect | None = None
     """Gain of the second champion over the first, on the same labelled requests."""
     next_gain: str = ""
-    """What a back-test says about a further retraining, which was not made."""
+    """Words of a back-test about a further retraining, which was not made."""
 
     def seconds(self, later: datetime, earlier: datetime) -> float:
         return round((later - earlier).total_seconds(), 1)

@@ -16,7 +16,7 @@ class Severity(StrEnum):
     CRITICAL = "critical"
     """Now: callers are hurt, or nobody would notice if they were."""
     WARNING = "warning"
-    """On the same day."""
+    """Same day: somebody looks at it."""
     INFO = "info"
     """When there is time."""
 

@@ -25,4 +25,4 @@ FEATURES_AGE, LABELS_AGE = "model:slo_features_age:seconds", "model:slo_labels_a
 EVERY = "model:monitor_every:seconds"
 """Series of the thresholds of the specs: each stands once for each model, and alerts refer to it by name."""
 REQUESTS, ERRORS, ERROR_RATIO, SLOW_RATIO = "requests:rate", "errors:rate", "errors:ratio", "slow:ratio"
-"""What is recorded for each window, by model."""
+"""Series that are recorded for each window, by model."""

@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry, Gauge, generate_latest
 Page = Callable[[], bytes]
 """Returns a text page for Prometheus; raises an error where what it asks does not answer."""
 PATIENCE = httpx.Timeout(3.0)
-"""Of an answer about the health of a server: a scrape has 10 seconds."""
+"""Longest wait for an answer about the health of a server: a scrape has 10 seconds."""
 AIRFLOW_HEALTH, MLFLOW_HEALTH = "/api/v2/monitor/health", "/health"
 
 

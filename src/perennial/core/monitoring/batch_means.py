@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from perennial.core.monitoring.dependence import clusters
+
 BATCHES = 20
 FEWEST_BATCHES = 5
 """Fewer batches tell too little of how they differ for any verdict."""
@@ -40,9 +42,9 @@ def batch_mean(values: np.ndarray, group: np.ndarray) -> BatchMean | None:
     """
     if len(values) < 2 * BATCHES:
         return None
-    _, first, places = np.unique(group, return_index=True, return_inverse=True)
-    order = np.argsort(first[places], kind="stable")  # groups as they begin, each in one piece
-    begins = np.flatnonzero(np.diff(first[places][order], prepend=-1))
+    cluster = clusters(group)
+    order = np.argsort(cluster, kind="stable")  # groups as they begin, each in one piece
+    begins = np.flatnonzero(np.diff(cluster[order], prepend=-1))
     wanted = np.arange(1, BATCHES) * len(values) / BATCHES
     at = np.searchsorted(begins, wanted)
     batches = np.split(values.astype(float)[order], np.unique(begins[at[at < len(begins)]]))

@@ -11,6 +11,7 @@ import numpy as np
 from pydantic import AwareDatetime, Field
 
 from perennial.core.frozen import Frozen
+from perennial.core.monitoring.dependence import clusters
 
 FEWEST_ROWS, MOST_ROWS = 50, 200
 FEWEST_BATCHES = 5
@@ -39,10 +40,10 @@ class BatchedReference(Frozen):
         """
         if len(values) == 0:
             return None
-        _, first, places = np.unique(group, return_index=True, return_inverse=True)
-        order = np.argsort(first[places], kind="stable")  # clusters as they begin, each in one piece
-        size = batch_size(np.bincount(places))
-        ends = batch_ends(first[places][order], size)
+        cluster = clusters(group)
+        order = np.argsort(cluster, kind="stable")  # clusters as they begin, each in one piece
+        size = batch_size(np.bincount(cluster))
+        ends = batch_ends(cluster[order], size)
         if len(ends) < FEWEST_BATCHES:
             return None
         sums = np.add.reduceat(values[order].astype(float)[: ends[-1]], np.r_[0, ends[:-1]])

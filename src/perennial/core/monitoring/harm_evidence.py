@@ -36,7 +36,7 @@ HISTORY_MARGIN = 1.0
 FIRST = 8
 """Batches before which nothing is judged: their deviation is not known."""
 AGAINST = ("reference", "history")
-"""What the two limits of a batch are below."""
+"""Figures that the two limits of a batch are below."""
 SHAPE = (len(AGAINST), len(STRENGTHS))
 MOST_GAIN = 10.0
 """Most that a run holds, so that accuracy which came back ends an alarm soon."""
@@ -54,7 +54,7 @@ class History:
     total: Figures = 0.0
     squares: Figures = 0.0
     products: Figures = 0.0
-    """Of neighbouring batches."""
+    """Sum over the products of neighbouring batches."""
     last: Figures = 0.0
 
     def with_batch(self, off: Figures, weight: Figures) -> History:
@@ -109,7 +109,7 @@ class RunSums:
     gain: np.ndarray
     weight: np.ndarray
     off: np.ndarray
-    """Of weight times deviation from the mean of the reference."""
+    """Sum of weight times deviation from the mean of the reference."""
 
     @classmethod
     def none(cls, *shape: int) -> RunSums:

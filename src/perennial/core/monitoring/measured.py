@@ -11,7 +11,7 @@ import scipy  # loads its parts when they are first used
 
 from perennial.core.monitoring import joint
 from perennial.core.monitoring.change import begins, in_words, shift_of_ranks
-from perennial.core.monitoring.dependence import Clusters
+from perennial.core.monitoring.dependence import Clusters, block_sums
 from perennial.core.monitoring.drift import JOINT, Bins, ColumnDrift, Newest, counts, psi, psis, shares
 from perennial.core.monitoring.max_t import Figure, Moved, Permutations, max_t
 from perennial.errors import DataError
@@ -78,7 +78,7 @@ def measure(
     }
     # Columns in blocks of other lengths are permuted by themselves: each kind gets its part of the level.
     able = max(1, sum(kind.least_p <= level for kind in kinds.values()))
-    found = {}
+    drifts = {}
     for kind in kinds.values():
         block, orders = kind.block, Permutations.drawn(kind.rows, kind.reference, DRAWS, seed)
         figures = {
@@ -92,10 +92,10 @@ def measure(
         for name, moved in max_t(figures, orders, level / able).items():
             adjusted = replace(moved, p=min(1.0, moved.p * able))
             if name == JOINT and waves is not None:
-                found[name] = joint.drift(waves, together, block, orders, adjusted, bins, level)
+                drifts[name] = joint.drift(waves, together, block, orders, adjusted, bins, level)
             else:
-                found[name] = _column(name, pooled[name], block, orders, adjusted, bins, level)
-    return [found[name] for name in needs]
+                drifts[name] = _column(name, pooled[name], block, orders, adjusted, bins, level)
+    return [drifts[name] for name in needs]
 
 
 @dataclass(frozen=True)
@@ -136,13 +136,6 @@ def _ranks(values: np.ndarray) -> np.ndarray:
     count = np.maximum(1, (~np.isnan(values)).sum(axis=0))
     ranks = scipy.stats.rankdata(values, axis=0, nan_policy="omit")
     return np.where(np.isnan(values), 0.0, (ranks - 0.5) / count - 0.5)
-
-
-def block_sums(values: np.ndarray, block: np.ndarray) -> np.ndarray:
-    """Return the sums over the rows of each block, float [blocks, k] of float [n, k]."""
-    order = np.argsort(block, kind="stable")
-    starts = np.searchsorted(block[order], np.arange(block.max() + 1))
-    return np.asarray(np.add.reduceat(values[order], starts, axis=0))
 
 
 def _bin_rows(codes: np.ndarray, block: np.ndarray, size: int) -> np.ndarray:

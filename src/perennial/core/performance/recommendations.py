@@ -1,4 +1,4 @@
-"""What the figures of a performance report call for, each with its evidence."""
+"""Recommendations that the figures of a performance report call for, each with its evidence."""
 
 from __future__ import annotations
 

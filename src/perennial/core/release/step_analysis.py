@@ -13,7 +13,7 @@ from perennial.core.release.analysis.criteria import is_slow_at_router, judge_tr
 from perennial.core.release.analysis.over_machines import Clusters, bounded, judge_over_machines
 from perennial.core.release.analysis.sample_ratio import judge_split
 from perennial.core.release.counted.slices import spell_length, with_answers
-from perennial.core.release.counted.user_buckets import together
+from perennial.core.release.counted.user_buckets import OF_USERS, together
 from perennial.core.release.label_counts import LabelCounts
 from perennial.core.release.phase import Phase
 from perennial.core.release.plan import promotes
@@ -21,9 +21,6 @@ from perennial.core.release.status import ReleaseStatus
 from perennial.core.release.traffic import Counters, PoolName
 from perennial.core.release.transition import Transition
 from perennial.core.verdict import Judgement
-
-OF_USERS = 0.5
-"""Part of the requests of each version that must be of known users for these to be counted as clusters."""
 
 
 def analyse(transition: Transition) -> tuple[Judgement, ...]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from perennial.core.evaluation import checks, fairness
 from perennial.core.evaluation.checks import Case
-from perennial.core.evaluation.fairness import Answers
+from perennial.core.evaluation.fairness import Answers, Gap
 from perennial.core.gate_spec import GroupMeasure
 from perennial.core.spec import ModelSpec
 from perennial.core.tasks import Task
@@ -141,13 +141,22 @@ def _compared(
     spec: ModelSpec, answers: Answers, measure: GroupMeasure, limit: float, sensitive: bool, ports: CheckPorts
 ) -> Judgement:
     """Judge a measure between the groups of a column that are large enough."""
+    compared = compared_groups(spec, answers, measure, ports.group_figures)
+    if compared is None:
+        return fairness.too_few(answers, measure, limit, sensitive)
+    return fairness.judge_gap(measure, *compared, limit, sensitive)
+
+
+def compared_groups(
+    spec: ModelSpec, answers: Answers, measure: GroupMeasure, group_figures: GroupFigures
+) -> tuple[dict[str, float], Gap] | None:
+    """Return a measure by group, and its gap, of the groups that are large enough; None for fewer than two."""
     names = fairness.comparable(
         answers, measure, spec.evaluation.slice_min_rows, spec.gate.fairness.min_groups
     )
     if len(names) < 2:
-        return fairness.too_few(answers, measure, limit, sensitive)
+        return None
     large = answers.where(np.isin(answers.values, names))
-    figures = ports.group_figures(large, measure)
+    figures = group_figures(large, measure)
     random = np.random.default_rng(spec.tuning.seed)
-    gap = fairness.gap(large, measure, figures, spec.evaluation.bootstrap, random)
-    return fairness.judge_gap(measure, figures, gap, limit, sensitive)
+    return figures, fairness.gap(large, measure, figures, spec.evaluation.bootstrap, random)

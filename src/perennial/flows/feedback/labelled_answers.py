@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from perennial.core.spec import ModelSpec
-from perennial.flows.feedback.votes import counted, votes
+from perennial.flows.feedback.votes import counted, request_of, votes
 from perennial.ports import FeedbackStore, PredictionLog
 
 if TYPE_CHECKING:
@@ -30,7 +30,6 @@ def labelled_answers(
     log = log if digest is None else log[log["digest"] == digest]
     known = log.merge(votes(feedback.labels(since=since)), on="prediction_id")
     known = counted(known, spec.release.feedback).drop_duplicates("prediction_id").reset_index(drop=True)
-    named = known["request_id"] if "request_id" in known else known["prediction_id"]
-    return known.assign(request=named.fillna(known["prediction_id"])).reindex(
+    return known.assign(request=request_of(known)).reindex(
         columns=[*known.columns, *({"answer", "request"} - set(known.columns))]
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from hashlib import sha256
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -65,6 +65,22 @@ def losses(rows: pd.DataFrame) -> np.ndarray:
         if loss is not None:
             losses[places] = loss
     return losses
+
+
+def request_of(rows: pd.DataFrame) -> pd.Series[Any]:
+    """Return the request of each logged row; without a request id each prediction is a request."""
+    named = rows["request_id"] if "request_id" in rows else rows["prediction_id"]
+    return named.fillna(rows["prediction_id"])
+
+
+def quality(rows: pd.DataFrame, labels: BySource, policy: FeedbackSpec) -> pd.DataFrame:
+    """Return the columns right, loss and label of logged rows whose labels count, means over the votes.
+
+    The index is the prediction id; a row without such a label is not in it.
+    """
+    known = counted(rows.merge(votes(labels), on="prediction_id"), policy)
+    known = known.assign(right=right(known), loss=losses(known), label=known["value"].astype(float))
+    return known.groupby("prediction_id")[["right", "loss", "label"]].mean()
 
 
 def by_task(rows: pd.DataFrame) -> Iterator[tuple[Task, np.ndarray, pd.DataFrame]]:

@@ -54,7 +54,7 @@ class ReferenceAndWindow:
     reference: pd.DataFrame
     window: pd.DataFrame
     key: str
-    """Of the window."""
+    """Key of the window."""
     past: list[LedgerRow]
     """Rows of the ledger about the model."""
 

@@ -29,7 +29,7 @@ from perennial.core.version import VersionRef
 from perennial.errors import UnknownRelease
 from perennial.flows.evaluation.answer_again import answer_again
 from perennial.flows.evaluation.offline_features import OfflineSource
-from perennial.flows.feedback.votes import counted, losses, right, votes
+from perennial.flows.feedback.votes import counted, losses, request_of, right, votes
 from perennial.flows.versions import find_version
 from perennial.ports import FeedbackStore, Labels, Ledger, PredictionLog, Registry, ReleaseStore, Scorer
 
@@ -189,7 +189,7 @@ def _difference(known: pd.DataFrame) -> PairedDifference | None:
 
     The votes of a prediction are averaged. In a log without request ids each prediction is a request.
     """
-    known = known.assign(request=known["request_id"].fillna(known["prediction_id"]))
+    known = known.assign(request=request_of(known))
     by_prediction = known.groupby("prediction_id", sort=False)
     request = by_prediction["request"].first().to_numpy(dtype=str)
     mean = by_prediction[["old_right", "new_right", "old_loss", "new_loss"]].mean()

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from perennial.core.monitoring.batches import BatchedReference
-from perennial.core.monitoring.drift import DECISION, SCORE
+from perennial.core.monitoring.drift import SCORE
 from perennial.core.monitoring.harm_detector import MONTH, DetectorState
 from perennial.core.monitoring.harm_intake import with_predictions
 from perennial.core.spec import ModelSpec
-from perennial.flows.feedback.votes import counted, losses, right, votes
-from perennial.flows.training.package import RIGHT
+from perennial.flows.feedback.votes import quality, request_of
+from perennial.flows.monitoring.reference import right_on_reference
 from perennial.ports import DetectorStore, FeedbackStore, PredictionLog
 
 if TYPE_CHECKING:
@@ -58,15 +58,10 @@ def harm_seen(
     rows = log[(log["digest"] == digest) & ~log["shadow"].astype(bool)] if len(log) else log
     if len(rows):
         value = _values(rows, spec, feedback, state.until)
-        request = (
-            rows["request_id"].fillna(rows["prediction_id"])
-            if "request_id" in rows
-            else rows["prediction_id"]
-        )
         state = with_predictions(
             state,
             rows["at"].to_numpy(dtype="datetime64[us]").astype(np.int64),
-            request.to_numpy(dtype=str),
+            request_of(rows).to_numpy(dtype=str),
             value,
             now,
             spec.monitoring.label_delay,
@@ -92,18 +87,11 @@ def batched_reference(spec: ModelSpec, reference: pd.DataFrame) -> BatchedRefere
     loss = spec.task.losses(score, label)
     if loss is not None:
         return BatchedReference.of(-loss, group, is_share=False)
-    if spec.task.answer_tells_right and RIGHT in reference:
-        return BatchedReference.of(reference[RIGHT].to_numpy(dtype=float), group)
-    decision = reference[DECISION] if DECISION in reference else spec.task.decisions(score)
-    return BatchedReference.of(spec.task.right(score, np.asarray(decision), label), group)
+    return BatchedReference.of(right_on_reference(spec, reference), group)
 
 
 def _values(rows: pd.DataFrame, spec: ModelSpec, feedback: FeedbackStore, since: datetime) -> np.ndarray:
     """Return the value of each prediction by the labels that count, float [n]; NaN without one."""
-    known = rows.reindex(columns=NEEDED).merge(votes(feedback.labels(since=since)), on="prediction_id")
-    known = counted(known, spec.release.feedback)
-    known = known.assign(right=right(known), loss=losses(known))
-    of_loss = known["loss"].notna()
-    value = known["right"].where(~of_loss, -known["loss"])
-    by_prediction = value.groupby(known["prediction_id"]).mean()
-    return rows["prediction_id"].map(by_prediction).to_numpy(dtype=float)
+    known = quality(rows.reindex(columns=NEEDED), feedback.labels(since=since), spec.release.feedback)
+    value = known["right"].where(known["loss"].isna(), -known["loss"])
+    return rows["prediction_id"].map(value).to_numpy(dtype=float)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from perennial.core.monitoring.label_delay import LabelDelay, learn_delay
 from perennial.flows.feedback.votes import votes
 from perennial.flows.monitoring.truths import Truths
+from perennial.flows.monitoring.window import LOOK_BACK
 from perennial.ports import FeedbackStore, PredictionLog
 
-LOOK_BACK = (timedelta(hours=1), timedelta(days=1), timedelta(days=7), timedelta(days=30))
-"""Times to look back, tried in this order until the delays are known."""
 MOST_ROWS = 300_000
 """Logged predictions from which no more are read: they tell enough."""
 HOUR = 3600.0

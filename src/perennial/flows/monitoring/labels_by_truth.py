@@ -36,7 +36,7 @@ def grouped(log: pd.DataFrame, group: str | None) -> pd.DataFrame:
     if "unit" in log and log["unit"].notna().any():
         buckets[f"group:{UNIT}"] = _parts(log["unit"])
     if group is not None:
-        buckets[f"group:{group}"] = _parts(_values(log, group))
+        buckets[f"group:{group}"] = _parts(values_named(log, group))
     return log.assign(**buckets)
 
 
@@ -94,7 +94,7 @@ def _groups(part: pd.DataFrame) -> dict[str, tuple[Bucket, ...]]:
     )
     by_request["has_loss"] = np.isfinite(by_request["loss"].to_numpy(dtype=float))
     by_request["loss"] = by_request["loss"].where(by_request["has_loss"], 0.0)
-    found = {}
+    buckets = {}
     for way in ways:
         known = by_request[by_request[way] >= 0]
         size = SLICES if way == f"group:{TIME}" else PARTS
@@ -102,7 +102,7 @@ def _groups(part: pd.DataFrame) -> dict[str, tuple[Bucket, ...]]:
             np.bincount(known[way].to_numpy(), known[column].to_numpy(dtype=float), size)
             for column in ("share", "wrong", "has_loss", "loss")
         ]
-        found[way.removeprefix("group:")] = tuple(
+        buckets[way.removeprefix("group:")] = tuple(
             (
                 round(float(share), DIGITS),
                 round(float(wrong), DIGITS),
@@ -111,7 +111,7 @@ def _groups(part: pd.DataFrame) -> dict[str, tuple[Bucket, ...]]:
             )
             for share, wrong, losses, loss in zip(*sums, strict=True)
         )
-    return found
+    return buckets
 
 
 def _parts(values: pd.Series[Any]) -> np.ndarray:
@@ -123,9 +123,9 @@ def _parts(values: pd.Series[Any]) -> np.ndarray:
     return values.map(places).fillna(-1).to_numpy(dtype=int)
 
 
-def _values(log: pd.DataFrame, group: str) -> pd.Series[Any]:
-    """Return the value of a group of each row: of a feature, else of the request, else of the entity."""
-    feature = f"feature:{group}"
+def values_named(log: pd.DataFrame, name: str) -> pd.Series[Any]:
+    """Return the value with a name of each row: of a feature, else of the request, else of the entity."""
+    feature = f"feature:{name}"
     if feature in log:
         return log[feature]
     import pandas as pd
@@ -133,7 +133,7 @@ def _values(log: pd.DataFrame, group: str) -> pd.Series[Any]:
     texts = [log[column] for column in ("context", "entity") if column in log]
     values = pd.Series(None, index=log.index, dtype=object)
     for text in texts:
-        values = values.where(values.notna(), text.map(lambda value: _read(value).get(group)))
+        values = values.where(values.notna(), text.map(lambda value: _read(value).get(name)))
     return values
 
 

@@ -8,11 +8,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from perennial.core.events import Entry, Event, LedgerRow, SystemActor
 from perennial.core.monitoring.alarm_budget import AlarmBudget
-from perennial.core.monitoring.drift import DECISION, SCORE, ColumnDrift
+from perennial.core.monitoring.drift import ColumnDrift
 from perennial.core.monitoring.feedback_counts import FeedbackCounts
 from perennial.core.monitoring.harm_detector import Harm
 from perennial.core.monitoring.levels import AccuracyEstimate, Coverage, Level, MonitorVerdict, verdict
@@ -29,15 +27,14 @@ from perennial.core.spec import ModelSpec
 from perennial.core.tasks import Task
 from perennial.core.tasks.stored import logged_task
 from perennial.errors import RouterUnavailable, ToolError
-from perennial.flows.feedback.votes import counted, covered, right, votes
+from perennial.flows.feedback.votes import counted, covered, request_of, right, votes
 from perennial.flows.monitoring.decide import Labelled, ReferenceAndWindow, decide, withhold_or_go_on
 from perennial.flows.monitoring.estimate import accuracy_estimated
 from perennial.flows.monitoring.explain import explained
 from perennial.flows.monitoring.harm import harm_seen
-from perennial.flows.monitoring.reference import reference_rows
+from perennial.flows.monitoring.reference import reference_rows, right_on_reference
 from perennial.flows.monitoring.retrain import raise_and_record
 from perennial.flows.monitoring.window import RefusedTraffic, Window, read_window
-from perennial.flows.training.package import RIGHT
 from perennial.ports import (
     DetectorStore,
     DriftReporter,
@@ -193,18 +190,10 @@ def _refused_share(model: str, ports: MonitorPorts) -> float | None:
 
 
 def accuracy_known(spec: ModelSpec, reference: pd.DataFrame) -> AccuracyEstimate | None:
-    """Estimate the share of right answers on the reference rows, under the task of the spec.
-
-    Where an interval in the answer tells what is right, the rows say it.
-    """
-    group = reference[spec.evaluation.group].to_numpy()
-    if spec.task.answer_tells_right and RIGHT in reference:
-        return AccuracyEstimate.of(reference[RIGHT].to_numpy(dtype=float), group)
-    score = reference[SCORE].to_numpy()
-    label = spec.task.targets(reference[spec.target.column].to_numpy(), spec.target.column)
-    # The reference of a version from before kinds of task, a ranking, has no decisions.
-    decision = reference[DECISION] if DECISION in reference else spec.task.decisions(score)
-    return AccuracyEstimate.of(spec.task.right(score, np.asarray(decision), label), group)
+    """Estimate the share of right answers on the reference rows, under the task of the spec."""
+    return AccuracyEstimate.of(
+        right_on_reference(spec, reference), reference[spec.evaluation.group].to_numpy()
+    )
 
 
 def accuracy_seen(window: pd.DataFrame, labels: BySource, policy: FeedbackSpec) -> AccuracyEstimate | None:
@@ -231,8 +220,7 @@ def _by_request(rows: pd.DataFrame) -> AccuracyEstimate | None:
 
     In a log without request ids each prediction is a request, as in its window.
     """
-    request = rows["request_id"].fillna(rows["prediction_id"])
-    by_prediction = rows.assign(request=request).groupby("prediction_id", sort=False)
+    by_prediction = rows.assign(request=request_of(rows)).groupby("prediction_id", sort=False)
     share, group = by_prediction["share"].mean(), by_prediction["request"].first()
     return AccuracyEstimate.of(share.to_numpy(dtype=float), group.to_numpy(dtype=str))
 

@@ -21,7 +21,7 @@ from perennial.core.performance.trend import trend
 from perennial.core.release.traffic import PoolName
 from perennial.core.spec import ModelSpec
 from perennial.errors import RouterUnavailable
-from perennial.flows.feedback.votes import counted, losses, right, votes
+from perennial.flows.feedback.votes import quality
 from perennial.flows.monitoring.performance_groups import fairness_figures, slice_figures
 from perennial.ports import FeedbackStore, GroupFigures, Ledger, PredictionLog, Router
 
@@ -95,11 +95,7 @@ def _answers(spec: ModelSpec, ports: ReportPorts, since: datetime, now: datetime
     """Return the answers to clients in time order, with `right`, `loss` and `label` (NaN without a label)."""
     rows = ports.predictions.read(spec.name, since)
     rows = rows[~rows["shadow"].astype(bool) & (rows["at"] <= now)].reset_index(drop=True)
-    known = rows.merge(votes(ports.feedback.labels()), on="prediction_id")
-    known = counted(known, spec.release.feedback)
-    known = known.assign(right=right(known), loss=losses(known), label=known["value"].astype(float))
-    by_prediction = known.groupby("prediction_id")[["right", "loss", "label"]].mean()
-    return rows.join(by_prediction, on="prediction_id")
+    return rows.join(quality(rows, ports.feedback.labels(since), spec.release.feedback), on="prediction_id")
 
 
 def _cut(rows: pd.DataFrame, begin: datetime, now: datetime) -> list[tuple[datetime, datetime, pd.DataFrame]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -14,7 +13,9 @@ from perennial.core.input_spec import InputKind
 from perennial.core.performance.cluster_mean import CONFIDENCE, ClusterMean, difference
 from perennial.core.performance.figures import FairnessFigures, SliceFigures
 from perennial.core.spec import ModelSpec
-from perennial.core.tasks.stored import logged_task
+from perennial.flows.evaluation.checks import compared_groups
+from perennial.flows.feedback.votes import by_task
+from perennial.flows.monitoring.labels_by_truth import values_named
 from perennial.ports import GroupFigures
 
 if TYPE_CHECKING:
@@ -75,36 +76,30 @@ def fairness_figures(
             values = _column(spec, answers, column)
             if values is None:
                 continue
-            compared = _as_answers(answers, values)
+            sides = _as_answers(answers, values)
             for measure, _ in fairness.limits(spec.gate.fairness):
-                names = fairness.comparable(
-                    compared, measure, spec.evaluation.slice_min_rows, spec.gate.fairness.min_groups
-                )
-                if len(names) < 2:
-                    continue
-                large = compared.where(np.isin(compared.values, names))
-                by_group = group_figures(large, measure)
-                random = np.random.default_rng(spec.tuning.seed)
-                figures.append(
-                    FairnessFigures(
-                        begin=answers["at"].iloc[0].floor("us").to_pydatetime(),
-                        end=answers["at"].iloc[-1].floor("us").to_pydatetime(),
-                        column=column,
-                        measure=measure,
-                        groups=by_group,
-                        gap=fairness.gap(large, measure, by_group, spec.evaluation.bootstrap, random),
+                compared = compared_groups(spec, sides, measure, group_figures)
+                if compared is not None:
+                    by_group, gap = compared
+                    figures.append(
+                        FairnessFigures(
+                            begin=answers["at"].iloc[0].floor("us").to_pydatetime(),
+                            end=answers["at"].iloc[-1].floor("us").to_pydatetime(),
+                            column=column,
+                            measure=measure,
+                            groups=by_group,
+                            gap=gap,
+                        )
                     )
-                )
     return tuple(figures)
 
 
 def _as_answers(rows: pd.DataFrame, values: np.ndarray) -> Answers:
     """Return target and answer of each row under the task that it was answered with."""
     target, answer = np.zeros(len(rows), dtype=bool), np.zeros(len(rows), dtype=bool)
-    for text, places in rows.groupby("task", sort=False).indices.items():
-        part = rows.iloc[places]
+    for task, places, part in by_task(rows):
         score, decision, label = (part[name].to_numpy() for name in ("score", "decision", "label"))
-        target[places], answer[places] = logged_task(str(text)).sides(score, decision, label)
+        target[places], answer[places] = task.sides(score, decision, label)
     _, group = np.unique(rows["request_id"].to_numpy(dtype=str), return_inverse=True)
     return Answers(target=target, answer=answer, group=group, values=values)
 
@@ -140,17 +135,12 @@ def _name(value: float, categories: Sequence[str]) -> str:
 
 def _column(spec: ModelSpec, rows: pd.DataFrame, column: str) -> np.ndarray | None:
     """Return the values of a column as texts: of a feature, an entity or a request value; None where no row has it."""
-    import pandas as pd
-
     feature = f"feature:{column}"
     if feature in rows:
         numbers, given = rows[feature].to_numpy(dtype=float), spec.features.inputs.get(column)
         names = given.categories if given is not None and given.type is InputKind.CATEGORY else ()
         return np.array([_name(value, names) for value in numbers])
-    for source in ("entity", "context"):
-        texts = rows[source].astype(str)
-        parsed = {text: json.loads(text).get(column) for text in texts.unique()}
-        values = texts.map(parsed)
-        if values.notna().any():
-            return np.asarray(values.where(pd.notna(values), "missing").astype(str))
-    return None
+    values = values_named(rows, column)
+    if not values.notna().any():
+        return None
+    return np.asarray(values.where(values.notna(), "missing").astype(str))

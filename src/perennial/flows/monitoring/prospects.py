@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from perennial.core.events import Event, LedgerRow
+from perennial.core.monitoring.dependence import clusters
 from perennial.core.monitoring.drift import SCORE
 from perennial.core.monitoring.levels import AccuracyEstimate
 from perennial.core.monitoring.worth.effect import Measure, PairedDifference, paired_difference
@@ -70,20 +71,20 @@ def look_ahead(
     policy = spec.retraining.prospects
     names = [name for name in spec.features.names if name in reference and name in window]
     before, after = (rows[names].isna().mean().to_numpy() for rows in (reference, window))
-    found = [broken_features(names, before, after, policy), few_labels(labels_since, policy)]
+    answers = [broken_features(names, before, after, policy), few_labels(labels_since, policy)]
     if lost_accuracy and isinstance(spec.task, ScoreTask):
         newest = answered.tail(spec.monitoring.window)
         score, label = newest[SCORE].to_numpy(dtype=float), newest["value"].to_numpy(dtype=float)
         positives = float(
             np.mean(spec.task.targets(reference[spec.target.column].to_numpy(), spec.target.column))
         )
-        found.append(
+        answers.append(
             prior_shift(
                 score, label, newest["request"].to_numpy(dtype=str), spec.task.threshold, positives,
                 known_accuracy, spec.monitoring,
             )
         )  # fmt: skip
-    doubts = [doubt for doubt in found if doubt is not None]
+    doubts = [doubt for doubt in answers if doubt is not None]
     if doubts or not policy.backtest_rows:
         return Prospects(tuple(doubts), None)
     backtest = back_test(spec, target, answered.tail(policy.backtest_rows), references, now)
@@ -96,7 +97,7 @@ def since_training(rows: list[LedgerRow], digest: str, now: datetime) -> datetim
     opened = [
         row.entry.at for row in rows if row.entry.kind == Event.RELEASE_OPENED and row.entry.digest == digest
     ]
-    return min(opened, default=now - LOOK_BACK[-1])
+    return min(opened, default=look_back(now))
 
 
 def look_back(now: datetime) -> datetime:
@@ -121,9 +122,8 @@ def back_test(
         known: from `labelled_answers`.
     """
     request = known["request"].to_numpy(dtype=str)
-    _, first, places = np.unique(request, return_index=True, return_inverse=True)
-    order = np.argsort(np.argsort(first))[places] if len(known) else places
-    later = order >= np.ceil((1 - LATEST) * len(first))
+    order = clusters(request)
+    later = order >= np.ceil((1 - LATEST) * (order.max(initial=-1) + 1))
     learnt, judged = int((~later).sum()), int(later.sum())
     cheap = references(spec.task).get(CHEAP)
     label = known["value"].to_numpy(dtype=np.float32)

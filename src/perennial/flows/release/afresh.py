@@ -14,6 +14,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from perennial.core.evaluation.evaluation import CHAMPION, MODEL, evaluate_scores
+from perennial.core.monitoring.dependence import clusters
 from perennial.core.release.afresh import Afresh
 from perennial.core.spec import ModelSpec
 from perennial.core.tasks import Scored, Task
@@ -69,8 +70,7 @@ def evaluate_afresh(
     target = rows["value"].to_numpy(dtype=float)
     if isinstance(spec.task, ScoreTask):  # a source that is not sure may have sent a number between 0 and 1
         target = (target >= POSITIVE).astype(float)
-    _, first, codes = np.unique(rows["request"].to_numpy(dtype=str), return_index=True, return_inverse=True)
-    group = np.argsort(np.argsort(first))[codes]
+    group = clusters(rows["request"].to_numpy(dtype=str))
 
     def scored(task: Task, at: np.ndarray, answers: np.ndarray) -> Scored:
         comparable = task if task.as_specified() == spec.task else spec.task

@@ -10,13 +10,12 @@ import numpy as np
 
 from perennial.core.release.analysis.traffic_profile import Dependence
 from perennial.core.release.counted.slices import SPELL
+from perennial.core.release.counted.user_buckets import OF_USERS
 from perennial.core.release.status import ReleaseStatus
 
 if TYPE_CHECKING:
     import pandas as pd
 
-OF_USERS = 0.5
-"""Part of the requests that must be of known users."""
 UNKNOWN_USERS = 100_000
 """Users of whom only is known that they do not differ."""
 

@@ -1,1 +1,1 @@
-"""What a retraining is worth: before it, after it, and for the next one."""
+"""Worth of a retraining: before it, after it, and for the next one."""

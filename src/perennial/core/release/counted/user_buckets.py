@@ -1,4 +1,4 @@
-"""What the users of a split were answered, by hash bucket of the user: real counts of what was randomised."""
+"""Answers to the users of a split by hash bucket of the user: real counts of what was randomised."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ HERE = ""
 
 MOST_BUCKETS = 24
 """Most buckets of a variant's users; each is an entry of every route of the split."""
+OF_USERS = 0.5
+"""Part of the requests of a version that must be of known users for these to be clusters."""
 
 BucketCounts = Mapping[str, Mapping[str, Counters]]
 """Pool -> bucket -> counters. A bucket has always the same users of the pool's share, as long as the share stays."""
