@@ -76,9 +76,7 @@ def test_commands_of_ours_are_there_with_their_options(name):
             continue
         command, rest = app, words[1:]
         while isinstance(command, click.Group):
-            found = command.get_command(click.Context(command), rest[0])
-            assert found is not None, line
-            command, rest = found, rest[1:]
+            _, command, rest = command.resolve_command(click.Context(command), rest)
         command.make_context(command.name, [word for word in rest if not word.startswith(">")])
 
 
