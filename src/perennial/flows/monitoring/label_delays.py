@@ -20,13 +20,15 @@ def label_delay(
 ) -> LabelDelay | None:
     """Return how late the labels of answered predictions come, in each truth; None where it is not known yet."""
     for back in LOOK_BACK:
+        received = feedback.label_times(since=now - back)
+        if not received:  # the log, which is far larger, need not be read
+            continue
         log = predictions.read(model, since=now - back)
         if log.empty:
             continue
         rows = log.loc[~log["shadow"].astype(bool)]
         rows = rows.merge(votes(feedback.labels(since=now - back)), on="prediction_id")
         rows = rows.drop_duplicates("prediction_id")
-        received = feedback.label_times(since=now - back)
         rows = rows[rows["prediction_id"].isin(received)]  # others came between the two reads
         if len(rows):
             asked = rows["at"].astype("datetime64[ns, UTC]").astype("int64").to_numpy() / 1e9
