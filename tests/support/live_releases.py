@@ -88,12 +88,17 @@ class LiveReleases:
         self.stack.wait_healthy(self.model)
 
     def use(self, strategy: Strategy, low_risk: int = 0, **release: Any) -> ModelSpec:
-        """Edit the spec, as a person would.
+        """Edit the spec, as a person would; first abort what a failed test left open.
+
+        A later release would wait for it, and a single failure would become that of every test after it.
 
         Args:
             low_risk: how many people must approve at low risk; 0: the policy does.
             release: keys of `release` that differ from `SHORT`.
         """
+        for left in self.ports.releases.active(self.model):
+            self.say(left, IntentKind.ABORT)
+            self.to_end(left)
         overlay = {
             "gate": {"latency_p95_ms": 2000},
             "approval": {"low_risk": low_risk, "medium_risk": 1, "high_risk": 1},

@@ -30,7 +30,7 @@ def test_all_traffic_after_the_approval_and_not_before(live_releases: LiveReleas
     candidate, champion = live_releases.challengers()[0], live_releases.champion
     status = live_releases.start(candidate)
     status = live_releases.walk(status)
-    with Load(live_releases.stack.settings.port_envoy, PATH, BODY, threads=2, pause_s=0.01) as load:
+    with Load(live_releases.stack.settings.port_envoy, PATH, BODY, threads=2, pause_s=0.05) as load:
         refused = deploy(live_releases, candidate.version)
         assert refused.returncode == ApprovalRefused.exit_code, refused.stderr
         assert live_releases.champion == champion
