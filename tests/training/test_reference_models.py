@@ -58,6 +58,7 @@ def test_defects_of_modules(reference):
 
 @needs_mirror
 @pytest.mark.slow
+@pytest.mark.deep  # half a minute of a core; the tables beside it go the same way
 def test_warnings_of_the_later_revision(reference):
     world = reference("warning_acceptance")
     evaluation, ref = world.whole_way()

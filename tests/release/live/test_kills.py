@@ -22,14 +22,14 @@ def asking(live_releases: LiveReleases):
     live_releases.use(Strategy.CANARY)
     live_releases.stack.wait_answering()
     live_releases.stack.wait_healthy(MODEL)
-    with Load(live_releases.stack.settings.port_envoy, PATH, BODY, threads=2, pause_s=0.01) as load:
+    with Load(live_releases.stack.settings.port_envoy, PATH, BODY, threads=2, pause_s=0.05) as load:
         yield load
 
 
 @pytest.fixture(scope="module")
 def undisturbed(live_releases: LiveReleases):
     live_releases.use(Strategy.CANARY)
-    with Load(live_releases.stack.settings.port_envoy, PATH, BODY, threads=2, pause_s=0.01):
+    with Load(live_releases.stack.settings.port_envoy, PATH, BODY, threads=2, pause_s=0.05):
         return end_of(live_releases, released(live_releases, {}))
 
 

@@ -78,5 +78,6 @@ def _normal_size(effect: float, alpha: float, power: float) -> float:
         shift = abs(effect) * math.sqrt(n / 2)
         return float(scipy.stats.norm.sf(critical - shift) + scipy.stats.norm.cdf(-critical - shift) - power)
 
-    about = 2.0 * ((critical + scipy.stats.norm.ppf(power)) / effect) ** 2
+    standardised = float(critical + scipy.stats.norm.ppf(power)) / float(effect)
+    about = 2.0 * standardised * standardised
     return float(scipy.optimize.brentq(missing, 0.0, about * 4, xtol=1e-9, rtol=1e-14))
