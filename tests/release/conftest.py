@@ -150,7 +150,7 @@ class World:
 
     def __init__(self, folder: Path, stopwatch: datetime = START) -> None:
         self.now = stopwatch
-        self.waiting: list[Callable[[int], None]] = []
+        self.waiting: list[Callable[[int, int], None]] = []
         self.spec = shipped_spec()
         self.approvers(1)
         self.store = MemoryStore()
@@ -251,15 +251,28 @@ class World:
         self.versions.evaluated(which, against or today)
         return gate.start(self.spec, which, self.ports, "ann", self.clock, self.sleep, again=again)
 
-    def passes(self, release_id: str, count: int = 1, seconds: float = 5) -> ReleaseStatus:
-        """So many passes, with time going by before each. What is to be served is spread over time slices before."""
+    def passes(
+        self,
+        release_id: str,
+        count: int = 1,
+        seconds: float = 5,
+        survive: Callable[[Callable[[], ReleaseStatus]], ReleaseStatus] = lambda walk: walk(),
+        slices: int | None = None,
+    ) -> ReleaseStatus:
+        """So many passes, with time going by before each. What is to be served is spread over time slices before.
+
+        Args:
+            survive: calls each pass, and may kill and repeat it.
+            slices: what is to be served comes in so many of them; None: as many as a verdict needs.
+        """
         for _ in range(count):
             waiting, self.waiting = self.waiting, []
-            for part in range(SLICES if waiting else 1):
-                self.sleep(max(seconds / SLICES, SLICE_SECONDS) if waiting else seconds)
+            parts = (slices or SLICES) if waiting else 1
+            for part in range(parts):
+                self.sleep(max(seconds / parts, SLICE_SECONDS) if waiting else seconds)
                 for answer in waiting:
-                    answer(part)
-                status = reconcile(release_id, self.ports, self.now)
+                    answer(part, parts)
+                status = survive(lambda: reconcile(release_id, self.ports, self.now))
                 if status.phase is Phase.ABORTING:
                     break
         return status
@@ -283,9 +296,9 @@ class World:
     def serve(self, candidate: int = 0, champion: int = 0, errors: int = 0, latency_ms: float = 5.0) -> None:
         """Requests that each pool will have answered until the next pass; errors and latency are the candidate's."""
 
-        def answer(part: int) -> None:
+        def answer(part: int, slices: int) -> None:
             mine, failed, theirs = (
-                count * (part + 1) // SLICES - count * part // SLICES
+                count * (part + 1) // slices - count * part // slices
                 for count in (candidate, errors, champion)
             )
             self.router.answered(MODEL, "canary", mine, failed, latency_ms)

@@ -12,7 +12,6 @@ from perennial.core.release.observation import Observation
 from perennial.core.release.phase import Phase
 from perennial.core.release.status import IntentKind
 from perennial.core.release_spec import Strategy
-from perennial.flows.release import reconcile as flow
 
 MODEL = "test_failure_predictor"
 SLOW = settings(
@@ -64,8 +63,7 @@ def play(world, kill_at: int | None) -> int:
             world.say(release[name], intent)
         for _ in range(3):
             world.serve(400, 2000)
-            world.sleep(seconds)
-            status = effects.survive(lambda s=status: flow.reconcile(s.release_id, world.ports, world.now))
+            status = world.passes(status.release_id, 1, seconds, effects.survive, slices=1)
     return effects.count
 
 

@@ -164,11 +164,14 @@ class Killed(BaseException):
 
 
 class Effects:
-    """Counts every call that changes the world outside, and kills once after the one asked for."""
+    """Counts the calls that change the world outside, and kills once after the one asked for.
+
+    Passes that save the same phase of a release again, with more evidence, count as the first of them.
+    """
 
     def __init__(self, world, kill_at: int | None) -> None:
-        self.count = 0
         self.kill_at = kill_at
+        self._had: set[str] = set()
         for owner, names in (
             (world.pool, ("ensure", "drop")),
             (world.router, ("apply",)),
@@ -176,13 +179,20 @@ class Effects:
             (world.store.releases, ("save",)),
         ):
             for name in names:
-                setattr(owner, name, self._counted(getattr(owner, name)))
+                setattr(owner, name, self._counted(name, getattr(owner, name)))
 
-    def _counted(self, real):
+    @property
+    def count(self) -> int:
+        return len(self._had)
+
+    def _counted(self, name, real):
         def call(*args, **kwargs):
             done = real(*args, **kwargs)
-            self.count += 1
-            if self.count == self.kill_at:
+            saved = name == "save"
+            effect = f"{args[0].release_id} {args[0].phase} {args[0].step}" if saved else repr(args)
+            before = self.count
+            self._had.add(f"{name} {effect}")
+            if before < self.count == self.kill_at:
                 raise Killed
             return done
 

@@ -23,7 +23,7 @@ PRIOR = 0.5
 """Both parameters of the beta mixture; one half (Jeffreys) is tight for rates near 0 and 1, where error
 rates and accuracies live. Any positive value keeps the coverage; it only moves where the bound is tight."""
 
-MOST_GROWTH = 2.0**20
+MOST_DOUBLINGS = 20
 MANY = 10_000
 """Number of counts from which equal counts are bounded only once."""
 
@@ -146,22 +146,18 @@ def growth_to_decide(
     if trials == 0 or other_trials == 0:
         return None
 
-    def decided(factor: float) -> bool:
-        n, m = math.ceil(trials * factor), math.ceil(other_trials * factor)
+    def first_decided(factors: Floats) -> float | None:
+        n, m = np.ceil(trials * factors), np.ceil(other_trials * factors)
         x, y = hits / trials * n, other_hits / other_trials * m
         low, high = difference_bounds(x, n, y, m, confidence)
-        return bool(low > tolerated or high < harmful)
+        (decided,) = np.nonzero((low > tolerated) | (high < harmful))
+        return float(factors[decided[0]]) if len(decided) else None
 
-    enough = 1.0
-    while not decided(enough):
-        enough *= 2.0
-        if enough > MOST_GROWTH:
-            return None
-    little = enough / 2.0
-    for _ in range(5):  # to 3 %: the rates seen are no more certain than that
-        middle = (little + enough) / 2.0
-        little, enough = (little, middle) if decided(middle) else (middle, enough)
-    return enough
+    enough = first_decided(2.0 ** np.arange(MOST_DOUBLINGS + 1))
+    if enough is None:
+        return None
+    # To 3 %: the rates seen are no more certain than that.
+    return first_decided(np.linspace(enough / 2.0, enough, 33)[1:])
 
 
 def tail_level(share: float, trials: int, confidence: float) -> float | None:
