@@ -21,7 +21,10 @@ class DriftReporter(Protocol):
     def compare(
         self, spec: ModelSpec, reference: pd.DataFrame, window: pd.DataFrame, html: Path | None
     ) -> list[ColumnDrift]:
-        """Return the PSI of each watched column and of `score`; write an HTML report if `html` is given."""
+        """Return the PSI of each watched column and of `score`; write an HTML report if `html` is given.
+
+        A window may have a column `request`: rows of a request resemble each other.
+        """
 
 
 class DetectorStore(Protocol):

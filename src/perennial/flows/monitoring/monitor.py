@@ -28,7 +28,7 @@ from perennial.core.tasks import Task
 from perennial.core.tasks.stored import logged_task
 from perennial.errors import RouterUnavailable, ToolError
 from perennial.flows.feedback.votes import counted, covered, request_of, right, votes
-from perennial.flows.monitoring.decide import Labelled, ReferenceAndWindow, decide, withhold_or_go_on
+from perennial.flows.monitoring.decide import Judged, Labelled, decide, withhold_or_go_on
 from perennial.flows.monitoring.estimate import accuracy_estimated
 from perennial.flows.monitoring.explain import explained
 from perennial.flows.monitoring.harm import harm_seen
@@ -119,7 +119,7 @@ def monitor_model(
         ports.budget.share,
     )  # fmt: skip
     seen = read_window(spec, ports.predictions, target, now)
-    window, policy = seen.rows, spec.monitoring
+    window, policy = seen.rows.assign(request=request_of(seen.rows)), spec.monitoring
     refused = _refused_share(spec.name, ports)
     if len(window) < policy.min_window or seen.requests < policy.min_requests:
         judged = verdict(policy, (), None, None, len(window), seen.requests, seen.unknown, refused)
@@ -137,7 +137,7 @@ def monitor_model(
     backtest = None
     if isinstance(decision, Retrain):
         sources = Labelled(ports.ledger, ports.predictions, ports.feedback, ports.references)
-        seen_rows = ReferenceAndWindow(reference, window, key, rows)
+        seen_rows = Judged(reference, key, rows)
         decision, backtest = withhold_or_go_on(spec, target, judged, decision, seen_rows, sources, now)
     if isinstance(decision, Retrain):
         extra = retraining_event(
