@@ -52,6 +52,13 @@ class UpstreamSpec(Frozen):
     silence: Annotated[float, Field(gt=1)] = Field(
         10.0, description="time without a prediction, as a multiple of the longest pause before"
     )
+    broken_rows: ShareLevels = Field(
+        ShareLevels(watch=0.01, warn=0.1), description="rows of a day that break a rule of the training data"
+    )
+    volume: Annotated[float, Field(gt=1)] = Field(
+        2.0,
+        description="factor by which requests are fewer or more than in the same hours before, if unusual",
+    )
 
 
 class MonitoringSpec(Frozen):

@@ -6,13 +6,15 @@ a broken source learns the fault.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 import numpy as np
+from scipy.special import stdtrit
 
+from perennial.core.monitoring.batch_means import batch_mean
 from perennial.core.monitoring.drift import Bins, ColumnDrift, counts, psi, shares
-from perennial.core.performance.cluster_mean import ClusterMean, difference
 
 UNITS = (60, 1000, 3600, 100, 24, 1024, 2.54, 12, 0.4536, 1.609)
 """Ratios of usual units: seconds and minutes, metres and millimetres, centimetres and inches, ..."""
@@ -73,8 +75,8 @@ def newly_missing(
 ) -> tuple[str, ...]:
     """Return a sentence per feature whose share of missing values has grown by `more` at least, and provably.
 
-    Values of a request are missing together, so the growth is proven between whole clusters; the level is divided
-    over the features.
+    Values of a request are missing together, and those of its neighbours often too, so the error of a share is that of
+    runs of whole clusters (`batch_means`); the level is divided over the features.
 
     Args:
         columns: name -> values of the reference, float [n], and of the window, float [m]; NaN where missing.
@@ -87,10 +89,11 @@ def newly_missing(
     for name, (before, after) in absent.items():
         if after.mean() < before.mean() + more:
             continue
-        later, earlier = ClusterMean.of(after, asked), ClusterMean.of(before, group)
+        later, earlier = batch_mean(after, asked), batch_mean(before, group)
         if later is None or earlier is None:
             continue
-        if difference(later, earlier, confidence=1 - 2 * ERRS / len(absent)).low <= 0:
+        t = float(stdtrit(min(later.batches, earlier.batches) - 1, 1 - ERRS / len(absent)))
+        if later.value - earlier.value <= t * math.hypot(later.error, earlier.error):
             continue
         texts.append(f"{name} is missing in {after.mean():.0%} of the rows, {before.mean():.0%} before")
     return tuple(texts)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from perennial.core.events import Entry, Event, LedgerRow, SystemActor
 from perennial.core.monitoring.alarm_budget import AlarmBudget
+from perennial.core.monitoring.day_check import with_check
 from perennial.core.monitoring.drift import ColumnDrift
 from perennial.core.monitoring.feedback_counts import FeedbackCounts
 from perennial.core.monitoring.harm_detector import Harm
@@ -28,6 +29,7 @@ from perennial.core.tasks import Task
 from perennial.core.tasks.stored import logged_task
 from perennial.errors import RouterUnavailable, ToolError
 from perennial.flows.feedback.votes import counted, covered, request_of, right, votes
+from perennial.flows.monitoring.daily_check import newest_check
 from perennial.flows.monitoring.decide import Judged, Labelled, decide, withhold_or_go_on
 from perennial.flows.monitoring.estimate import accuracy_estimated
 from perennial.flows.monitoring.explain import explained
@@ -129,6 +131,7 @@ def monitor_model(
     harm = None if detector is None else detector.harm
     judged = _judge(spec, reference, seen, drifts, ports.feedback, refused, harm)
     judged = explained(spec, reference, window, judged, now)
+    judged = with_check(judged, newest_check(folders.reports, spec, target, now))
     judged = judged.model_copy(update={"estimated": accuracy_estimated(spec, reference, window)})
     key = f"{target.digest[:12]}-{window['prediction_id'].iloc[-1]}"
     alarmed = JudgedWindow.of(key, target.digest, policy, drifts)
