@@ -21,7 +21,7 @@ from perennial.core.monitoring.levels import Level, MonitorVerdict
 from perennial.core.performance.live_rows import live_rows as section
 from perennial.core.release.traffic import Route, Target
 from perennial.errors import MalformedInput
-from perennial.flows.monitoring.daily_check import (
+from perennial.flows.monitoring.daily.check import (
     CheckFolders,
     CheckPorts,
     check_day,
@@ -29,7 +29,7 @@ from perennial.flows.monitoring.daily_check import (
     newest_check,
     profile_path,
 )
-from perennial.flows.monitoring.live_rows import live_rows
+from perennial.flows.monitoring.daily.live_rows import live_rows
 from perennial.settings import Settings
 
 SETTINGS = Settings(spec_overlay=None)

@@ -11,14 +11,14 @@ from perennial.settings import Settings
 if TYPE_CHECKING:
     from perennial.core.monitoring.day_check import ColumnProfile, DayCheck
     from perennial.core.spec import ModelSpec
-    from perennial.flows.monitoring.daily_check import CheckFolders, CheckPorts
+    from perennial.flows.monitoring.daily.check import CheckFolders, CheckPorts
     from perennial.ports import Profiler
 
 
 def check_ports(spec: ModelSpec, settings: Settings) -> CheckPorts:
     """Return the ports of a model's daily check."""
     from perennial.adapters.feast.freshness import by_model
-    from perennial.flows.monitoring.daily_check import CheckPorts
+    from perennial.flows.monitoring.daily.check import CheckPorts
     from perennial.wiring import releasing, traffic, training, versions
 
     return CheckPorts(
@@ -33,7 +33,7 @@ def check_ports(spec: ModelSpec, settings: Settings) -> CheckPorts:
 
 def folders(settings: Settings) -> CheckFolders:
     """Return the folders of daily checks."""
-    from perennial.flows.monitoring.daily_check import CheckFolders
+    from perennial.flows.monitoring.daily.check import CheckFolders
 
     return CheckFolders(
         references=settings.state / "monitor" / "references",
@@ -46,7 +46,7 @@ def kept(
     settings: Settings,
 ) -> Callable[[str, date], tuple[DayCheck | None, tuple[ColumnProfile, ...]]]:
     """Return what reads the newest check of a model and its merged profiles since a day."""
-    from perennial.flows.monitoring.daily_check import kept_checks
+    from perennial.flows.monitoring.daily.check import kept_checks
 
     return lambda model, since: kept_checks(settings.reports, model, since, profiler)
 

@@ -17,7 +17,7 @@ from perennial.commands.output import JSON, now, print_record, print_text
 def check(model: str, day: datetime | None, as_json: bool) -> None:
     """Check a day of live rows by the rules of the training data, and profile them."""
     from perennial import catalog
-    from perennial.flows.monitoring.daily_check import check_day, profile_path
+    from perennial.flows.monitoring.daily.check import check_day, profile_path
     from perennial.wiring import live_checks
 
     settings, at = environment.load(), now()

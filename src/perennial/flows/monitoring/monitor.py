@@ -29,7 +29,7 @@ from perennial.core.tasks import Task
 from perennial.core.tasks.stored import logged_task
 from perennial.errors import RouterUnavailable, ToolError
 from perennial.flows.feedback.votes import counted, covered, request_of, right, votes
-from perennial.flows.monitoring.daily_check import newest_check
+from perennial.flows.monitoring.daily.check import newest_check
 from perennial.flows.monitoring.decide import Judged, Labelled, decide, withhold_or_go_on
 from perennial.flows.monitoring.early import EarlyLooks
 from perennial.flows.monitoring.estimate import accuracy_estimated

@@ -25,7 +25,7 @@ from perennial.core.training.expectations import Suite
 from perennial.errors import MalformedInput
 from perennial.files import write_text
 from perennial.flows.feedback.votes import request_of
-from perennial.flows.monitoring.live_rows import live_rows
+from perennial.flows.monitoring.daily.live_rows import live_rows
 from perennial.flows.monitoring.reference import reference_rows
 from perennial.ports import PredictionLog, Profiler, Registry, Router, Validator
 
