@@ -74,6 +74,8 @@ class Event(StrEnum):
     FEEDBACK_SOURCE_ADDED = "feedback.source_added"
     FEEDBACK_UNUSABLE = "feedback.unusable"
     """Labels of predictions that were never answered or of other models, or broken lines: skipped and kept aside."""
+    COMMENTS_FORGOTTEN = "feedback.comments_forgotten"
+    """The comments in reviews of a source were deleted; with their number, never with a text."""
     FEEDBACK_SOURCE_REVOKED = "feedback.source_revoked"
     CLIENT_KEY_ADDED = "key.added"
     CLIENT_KEY_REVOKED = "key.revoked"

@@ -12,7 +12,7 @@ from perennial.core.monitoring.drift import SCORE
 from perennial.core.monitoring.harm_detector import MONTH, DetectorState
 from perennial.core.monitoring.harm_intake import with_predictions
 from perennial.core.spec import ModelSpec
-from perennial.flows.feedback.votes import quality, request_of
+from perennial.flows.feedback.votes import known_labels, quality, request_of
 from perennial.flows.monitoring.reference import right_on_reference
 from perennial.ports import DetectorStore, FeedbackStore, PredictionLog
 
@@ -92,6 +92,10 @@ def batched_reference(spec: ModelSpec, reference: pd.DataFrame) -> BatchedRefere
 
 def _values(rows: pd.DataFrame, spec: ModelSpec, feedback: FeedbackStore, since: datetime) -> np.ndarray:
     """Return the value of each prediction by the labels that count, float [n]; NaN without one."""
-    known = quality(rows.reindex(columns=NEEDED), feedback.labels(since=since), spec.release.feedback)
+    known = quality(
+        rows.reindex(columns=NEEDED),
+        known_labels(spec.release.feedback, feedback, since),
+        spec.release.feedback,
+    )
     value = known["right"].where(known["loss"].isna(), -known["loss"])
     return rows["prediction_id"].map(value).to_numpy(dtype=float)
