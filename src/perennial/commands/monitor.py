@@ -91,6 +91,10 @@ def watch() -> None:
     def run_pass(spec: ModelSpec) -> MonitorResult:
         return monitoring_pass(spec, ports(), now(), experiments)
 
+    def is_early(spec: ModelSpec) -> bool:
+        early = ports().monitor.early
+        return early is not None and early.due(spec, now())
+
     def wait(seconds: float) -> bool:
         time.sleep(seconds)
         return False
@@ -99,7 +103,7 @@ def watch() -> None:
         f"{len(specs)} models; metrics at "
         f"{settings.inside_scheme}://{environment.LOOPBACK}:{settings.port_monitor}/metrics"
     )
-    flow(specs, run_pass, gauges, print_text, time.monotonic, wait)
+    flow(specs, run_pass, gauges, print_text, time.monotonic, wait, is_early)
 
 
 monitor.add_command(report)

@@ -9,11 +9,13 @@ from perennial.ports.records import Deliveries, Intents, Ledger, ReleaseStore, S
 from perennial.ports.traffic import (
     BySource,
     FeedbackStore,
+    GrowingLog,
     Pool,
     PredictionLog,
     Probe,
     RollbackJournal,
     Router,
+    Taker,
 )
 from perennial.ports.training import (
     DataStore,

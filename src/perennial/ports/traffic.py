@@ -199,3 +199,31 @@ class PredictionLog(Protocol):
 
     def take_broken(self, model: str) -> int:
         """Return how many broken lines `read` has skipped since the last call; they are kept aside."""
+
+
+class Taker(Protocol):
+    """What takes the rows of a growing log."""
+
+    def take(self, rows: pd.DataFrame) -> None:
+        """Take new rows, with the columns of `PredictionLog.read`."""
+
+    def needs_before(self, at: datetime) -> bool:
+        """Return whether rows before this time can be of use, after all that were taken."""
+
+
+class GrowingLog(Protocol):
+    """The log of the model servers' answers, read as it grows."""
+
+    def grown(self, model: str, since: datetime, after: Any, taker: Taker) -> Any:
+        """Hand over, once each, the rows at or after `since` that came after a place.
+
+        Args:
+            after: place of an earlier call; None: from the newest day back as far as the taker needs.
+
+        Returns:
+            The place after these rows. None: the log holds other rows than were handed over, since some were removed
+            or the files changed meanwhile; what was taken must be forgotten, and read anew.
+        """
+
+    def take_broken(self, model: str) -> int:
+        """Return how many broken lines were skipped since the last call; they are kept aside."""
