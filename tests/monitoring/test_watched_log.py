@@ -254,6 +254,19 @@ def test_a_start_reads_no_more_days_than_the_window_needs(tmp_path, monkeypatch)
     assert [path.parent.name for path in read] == ["day=2026-02-27"]
 
 
+def test_requests_of_one_file_come_in_order_of_their_time_and_in_few_parts(tmp_path):
+    world = World(tmp_path)
+    for minute in (20, 5, 12):
+        world.answer(0, 0, minute, 2, None, None, OWN, False, True)
+    world.look(0)
+    rows = world.log.rows(SPEC, OWN, None, world.now)
+    for minute in range(25, 60):
+        world.answer(0, 0, minute % 30, 1, None, None, OWN, False, True)
+        rows = world.log.rows(SPEC, OWN, None, world.now)
+    assert len(rows._window) <= 6
+    world.look(0)
+
+
 def test_a_broken_line_is_counted_once_also_when_the_log_is_read_anew(tmp_path):
     world = World(tmp_path)
     busy(world, 3)

@@ -48,6 +48,7 @@ class WatchedRows:
         own = rows[(rows["digest"] == self.digest) & ~rows["shadow"].astype(bool)]
         if own.empty:
             return
+        own = own.sort_values("at", kind="stable")
         self.taken += len(own)
         names = (
             [f"{FEATURE}{name}" for name in orjson.loads(own["names"].iloc[-1])] if "names" in own else None
@@ -58,11 +59,11 @@ class WatchedRows:
             if name in KEPT or (name.startswith(FEATURE) and (names is None or name in names))
         ]
         own = own[columns].assign(task=own["task"].map(sys.intern)) if "task" in own else own[columns]
-        self._window.append(own)
+        _add(self._window, own)
         if sum(map(len, self._window)) > MOST_FRESH * self.policy.window:
             self._forget()
         if self.until is not None and len(late := own[own["at"] >= self.until]):
-            self._open.append(_packed(late))
+            _add(self._open, _packed(late))
 
     def needs_before(self, at: datetime) -> bool:
         """Return whether rows before this time can still be of use."""
@@ -104,6 +105,13 @@ def _packed(rows: pd.DataFrame) -> pd.DataFrame:
     cluster = pd.util.hash_array(request_of(rows).to_numpy(dtype=object), categorize=False)
     packed = rows.reindex(columns=[*JUDGED]).assign(cluster=cluster)
     return packed.astype({"prediction_id": "string[pyarrow]"})
+
+
+def _add(parts: list[pd.DataFrame], rows: pd.DataFrame) -> None:
+    """Add rows to parts that have ever fewer rows, so that they stay few and each row is copied few times."""
+    while parts and len(parts[-1]) <= len(rows):
+        rows = _together([parts.pop(), rows], ())
+    parts.append(rows)
 
 
 def _together(parts: Sequence[pd.DataFrame], columns: Sequence[str]) -> pd.DataFrame:
