@@ -68,7 +68,9 @@ def known(share: float = 0.1) -> AccuracyEstimate:
 
 def shifted(score, label, share=0.1, reference=None):
     group = np.arange(len(label)).astype(str)
-    return prior_shift(score, label, group, 0.5, share, reference or known(), SPEC.monitoring)
+    return prior_shift(
+        score, label, group, 0.5, share, reference or known(), SPEC.monitoring, "perennial recalibrate m"
+    )
 
 
 def test_more_positives_of_the_same_kind_are_mended_by_a_recalibration():

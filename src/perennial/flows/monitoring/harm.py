@@ -12,7 +12,7 @@ from perennial.core.monitoring.drift import SCORE
 from perennial.core.monitoring.harm_detector import MONTH, DetectorState
 from perennial.core.monitoring.harm_intake import with_predictions
 from perennial.core.spec import ModelSpec
-from perennial.flows.feedback.votes import quality
+from perennial.flows.feedback.votes import known_labels, quality
 from perennial.flows.monitoring.reference import right_on_reference
 from perennial.flows.monitoring.watched_log import WatchedLog
 from perennial.ports import DetectorStore, FeedbackStore
@@ -90,7 +90,7 @@ def batched_reference(spec: ModelSpec, reference: pd.DataFrame) -> BatchedRefere
 
 def _values(rows: pd.DataFrame, spec: ModelSpec, feedback: FeedbackStore, since: datetime) -> np.ndarray:
     """Return the value of each prediction by the labels that count, float [n]; NaN without one."""
-    labels = feedback.labels(since=since)
+    labels = known_labels(spec.release.feedback, feedback, since)
     named = rows["prediction_id"].isin({name for given in labels.values() for name in given}).to_numpy()
     labelled = rows[named].astype({"prediction_id": object})
     known = quality(labelled, labels, spec.release.feedback)

@@ -21,7 +21,7 @@ from perennial.core.performance.trend import trend
 from perennial.core.release.traffic import PoolName
 from perennial.core.spec import ModelSpec
 from perennial.errors import RouterUnavailable
-from perennial.flows.feedback.votes import quality
+from perennial.flows.feedback.votes import known_labels, quality
 from perennial.flows.monitoring.performance_groups import fairness_figures, slice_figures
 from perennial.ports import FeedbackStore, GroupFigures, Ledger, PredictionLog, Router
 
@@ -95,7 +95,10 @@ def _answers(spec: ModelSpec, ports: ReportPorts, since: datetime, now: datetime
     """Return the answers to clients in time order, with `right`, `loss` and `label` (NaN without a label)."""
     rows = ports.predictions.read(spec.name, since)
     rows = rows[~rows["shadow"].astype(bool) & (rows["at"] <= now)].reset_index(drop=True)
-    return rows.join(quality(rows, ports.feedback.labels(since), spec.release.feedback), on="prediction_id")
+    return rows.join(
+        quality(rows, known_labels(spec.release.feedback, ports.feedback, since), spec.release.feedback),
+        on="prediction_id",
+    )
 
 
 def _cut(rows: pd.DataFrame, begin: datetime, now: datetime) -> list[tuple[datetime, datetime, pd.DataFrame]]:

@@ -23,6 +23,7 @@ from perennial.core.monitoring.worth.prospects import (
     no_gain,
     prior_shift,
 )
+from perennial.core.recalibration.attempt import weights_of
 from perennial.core.release.traffic import Target
 from perennial.core.spec import ModelSpec
 from perennial.core.tasks import Task
@@ -81,7 +82,7 @@ def look_ahead(
         answers.append(
             prior_shift(
                 score, label, newest["request"].to_numpy(dtype=str), spec.task.threshold, positives,
-                known_accuracy, spec.monitoring,
+                known_accuracy, spec.monitoring, _recalibration(spec),
             )
         )  # fmt: skip
     doubts = [doubt for doubt in answers if doubt is not None]
@@ -92,8 +93,19 @@ def look_ahead(
     return Prospects(() if doubt is None else (doubt,), backtest)
 
 
+def _recalibration(spec: ModelSpec) -> str:
+    """Return what to do about a prior shift, in words."""
+    command = f"perennial recalibrate {spec.name}"
+    return (
+        command
+        if spec.recalibration.enabled
+        else f"{command}, once recalibration.enabled is true in its spec"
+    )
+
+
 def since_training(rows: list[LedgerRow], digest: str, now: datetime) -> datetime:
-    """Return when the version's release was opened, right after its training; else the longest look back."""
+    """Return when the release of the version's weights was opened, after their training; else the longest look back."""
+    digest = weights_of(rows, digest)
     opened = [
         row.entry.at for row in rows if row.entry.kind == Event.RELEASE_OPENED and row.entry.digest == digest
     ]

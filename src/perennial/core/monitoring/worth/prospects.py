@@ -93,7 +93,7 @@ def broken_features(
 
 def prior_shift(
     score: np.ndarray, label: np.ndarray, group: np.ndarray, threshold: float, known: float,
-    reference: AccuracyEstimate | None, spec: MonitoringSpec,
+    reference: AccuracyEstimate | None, spec: MonitoringSpec, remedy: str,
 ) -> Doubt | None:  # fmt: skip
     """Return a doubt where a changed share of positives explains the loss of accuracy.
 
@@ -106,6 +106,7 @@ def prior_shift(
         threshold: score from which the answer is positive.
         known: share of positives in the reference.
         reference: accuracy there.
+        remedy: what recalibrates, in words.
     """
     seen = float(np.mean(label)) if len(label) else 0.0
     if reference is None or len(label) < spec.min_labels or not (0 < known < 1 and 0 < seen < 1):
@@ -121,7 +122,7 @@ def prior_shift(
     return Doubt(
         kind=DoubtKind.PRIOR,
         text=f"the share of positives moved from {known:.1%} to {seen:.1%}, and scores corrected for it are right in "
-        f"{after.value:.1%} instead of {before.value:.1%} (reference {reference.value:.1%}): recalibrate",
+        f"{after.value:.1%} instead of {before.value:.1%} (reference {reference.value:.1%}): {remedy}",
     )
 
 
