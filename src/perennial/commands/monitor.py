@@ -9,6 +9,7 @@ import click
 
 from perennial import settings as environment
 from perennial.commands.alerting.rules import rules
+from perennial.commands.evaluation.day_check import check
 from perennial.commands.evaluation.performance_report import report
 from perennial.commands.output import JSON, now, print_json, print_text
 
@@ -107,6 +108,7 @@ def watch() -> None:
 
 
 monitor.add_command(report)
+monitor.add_command(check)
 
 
 def _as_json(result: MonitorResult) -> dict[str, Any]:

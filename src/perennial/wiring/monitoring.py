@@ -147,7 +147,7 @@ def report_ports(settings: Settings) -> ReportPorts:
     from perennial.adapters.business_query import business_metric
     from perennial.adapters.fairlearn_groups import group_figures
     from perennial.flows.monitoring.performance import ReportPorts
-    from perennial.wiring import database, releasing, traffic
+    from perennial.wiring import database, live_checks, releasing, traffic
 
     store = database.store(settings)
     return ReportPorts(
@@ -157,6 +157,7 @@ def report_ports(settings: Settings) -> ReportPorts:
         ledger=store.ledger,
         group_figures=group_figures,
         business=business_metric,
+        checks=live_checks.kept(settings),
     )
 
 

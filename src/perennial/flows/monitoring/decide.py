@@ -48,11 +48,10 @@ class Labelled:
 
 
 @dataclass(frozen=True)
-class ReferenceAndWindow:
-    """Rows that an alarm is about."""
+class Judged:
+    """What an alarm is about."""
 
     reference: pd.DataFrame
-    window: pd.DataFrame
     key: str
     """Key of the window."""
     past: list[LedgerRow]
@@ -79,7 +78,7 @@ def withhold_or_go_on(
     target: Target,
     judged: MonitorVerdict,
     decision: Retrain,
-    rows: ReferenceAndWindow,
+    rows: Judged,
     ports: Labelled,
     now: datetime,
 ) -> tuple[Retrain | Hold, Backtest | None]:
@@ -95,7 +94,6 @@ def withhold_or_go_on(
         spec,
         target,
         rows.reference,
-        rows.window,
         judged.reference,
         decision.reason is Reason.ACCURACY,
         answered,

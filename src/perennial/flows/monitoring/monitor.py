@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from perennial.core.events import Entry, Event, LedgerRow, SystemActor
 from perennial.core.monitoring.alarm_budget import AlarmBudget
+from perennial.core.monitoring.day_check import with_check
 from perennial.core.monitoring.drift import ColumnDrift
 from perennial.core.monitoring.feedback_counts import FeedbackCounts
 from perennial.core.monitoring.harm_detector import Harm
@@ -28,7 +29,8 @@ from perennial.core.tasks import Task
 from perennial.core.tasks.stored import logged_task
 from perennial.errors import RouterUnavailable, ToolError
 from perennial.flows.feedback.votes import counted, covered, request_of, right, votes
-from perennial.flows.monitoring.decide import Labelled, ReferenceAndWindow, decide, withhold_or_go_on
+from perennial.flows.monitoring.daily.check import newest_check
+from perennial.flows.monitoring.decide import Judged, Labelled, decide, withhold_or_go_on
 from perennial.flows.monitoring.early import EarlyLooks
 from perennial.flows.monitoring.estimate import accuracy_estimated
 from perennial.flows.monitoring.explain import explained
@@ -126,7 +128,7 @@ def monitor_model(
     )  # fmt: skip
     counted = None if detector is None else detector.until
     seen = ports.watched.rows(spec, target.digest, counted, now).window(now)
-    window, policy = seen.rows, spec.monitoring
+    window, policy = seen.rows.assign(request=request_of(seen.rows)), spec.monitoring
     refused = _refused_share(spec.name, ports)
     if len(window) < policy.min_window or seen.requests < policy.min_requests:
         judged = verdict(policy, (), None, None, len(window), seen.requests, seen.unknown, refused)
@@ -138,6 +140,7 @@ def monitor_model(
     harm = None if detector is None else detector.harm
     judged = _judge(spec, reference, seen, drifts, ports.feedback, refused, harm)
     judged = explained(spec, reference, window, judged, now)
+    judged = with_check(judged, newest_check(folders.reports, spec, target, now))
     judged = judged.model_copy(update={"estimated": accuracy_estimated(spec, reference, window)})
     key = f"{target.digest[:12]}-{window['prediction_id'].iloc[-1]}"
     alarmed = JudgedWindow.of(key, target.digest, policy, drifts)
@@ -146,7 +149,7 @@ def monitor_model(
     backtest = None
     if isinstance(decision, Retrain):
         sources = Labelled(ports.ledger, ports.predictions, ports.feedback, ports.references)
-        seen_rows = ReferenceAndWindow(reference, window, key, rows)
+        seen_rows = Judged(reference, key, rows)
         decision, backtest = withhold_or_go_on(spec, target, judged, decision, seen_rows, sources, now)
     if isinstance(decision, Retrain):
         extra = retraining_event(

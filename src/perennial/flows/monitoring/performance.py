@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from perennial.core.monitoring.day_check import ColumnProfile, DayCheck
 from perennial.core.monitoring_spec import BusinessSpec
 from perennial.core.performance.anomalies import anomalies
 from perennial.core.performance.cluster_mean import ClusterMean, difference
@@ -50,6 +51,11 @@ class ReportPorts:
 
     Raises SpecError where the query does not run.
     """
+    checks: Callable[[str, date], tuple[DayCheck | None, tuple[ColumnProfile, ...]]] = lambda model, since: (
+        None,
+        (),
+    )
+    """Model and first day -> newest check of a day, and the merged profiles since."""
 
 
 def performance_report(
@@ -71,6 +77,7 @@ def performance_report(
     events = Counter(
         str(row.entry.kind) for row in ports.ledger.rows(spec.name) if since <= row.entry.at <= now
     )
+    check, profile = ports.checks(spec.name, since.date())
     report = PerformanceReport(
         model=spec.name,
         made=now,
@@ -87,6 +94,8 @@ def performance_report(
         traffic=traffic,
         events=dict(sorted(events.items())),
         units={name: metric.unit for name, metric in spec.monitoring.business.items()},
+        check=check,
+        profile=profile,
     )
     return report.model_copy(update={"recommendations": recommend(report, spec)})
 

@@ -18,7 +18,6 @@ from perennial.core.monitoring.worth.prospects import (
     LATEST,
     Backtest,
     Doubt,
-    broken_features,
     few_labels,
     no_gain,
     prior_shift,
@@ -53,7 +52,6 @@ def look_ahead(
     spec: ModelSpec,
     target: Target,
     reference: pd.DataFrame,
-    window: pd.DataFrame,
     known_accuracy: AccuracyEstimate | None,
     lost_accuracy: bool,
     answered: pd.DataFrame,
@@ -64,15 +62,13 @@ def look_ahead(
     """Return the reasons why a training would not help, and the back-test where there are none.
 
     Args:
-        target: champion. reference, window: its rows, features under their own names.
+        target: champion. reference: its rows.
         known_accuracy: in the reference. lost_accuracy: the alarm is about a loss of it.
         answered: from `labelled_answers`.
         labels_since: labels since the champion's training; None: not counted.
     """
     policy = spec.retraining.prospects
-    names = [name for name in spec.features.names if name in reference and name in window]
-    before, after = (rows[names].isna().mean().to_numpy() for rows in (reference, window))
-    answers = [broken_features(names, before, after, policy), few_labels(labels_since, policy)]
+    answers = [few_labels(labels_since, policy)]
     if lost_accuracy and isinstance(spec.task, ScoreTask):
         newest = answered.tail(spec.monitoring.window)
         score, label = newest[SCORE].to_numpy(dtype=float), newest["value"].to_numpy(dtype=float)

@@ -6,7 +6,7 @@ way to mend a share of positives that a recalibration of the scores mends at onc
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from enum import StrEnum
 
@@ -70,25 +70,6 @@ class Withheld(Payload):
     why: str
     doubts: tuple[Doubt, ...] = ()
     backtest: Backtest | None = None
-
-
-def broken_features(
-    names: Sequence[str], reference: np.ndarray, window: np.ndarray, spec: ProspectsSpec
-) -> Doubt | None:
-    """Return a doubt where features are missing in the window that were there in the reference.
-
-    Args:
-        reference, window: share of missing values by feature, [features].
-    """
-    more = np.asarray(window) - np.asarray(reference)
-    broken = [place for place in np.argsort(-more, kind="stable") if more[place] >= spec.newly_missing]
-    if not broken:
-        return None
-    shown = ", ".join(f"{names[place]} {reference[place]:.0%} -> {window[place]:.0%}" for place in broken[:3])
-    return Doubt(
-        kind=DoubtKind.UPSTREAM,
-        text=f"{len(broken)} of {len(names)} features are newly missing ({shown}): mend what sends them",
-    )
 
 
 def prior_shift(
