@@ -2,8 +2,8 @@
 
 The monitor process does this continuously; the DAG keeps a record per run in Airflow and lets a person
 start a run by hand. A verdict "retrain" raises the retraining asset, which starts the training DAG.
-A second task measures the effect of the last release, once its period is over; a third one requests a training where
-the spec says how many new labels are enough.
+A task before it checks and profiles the rows of the day before; others measure the effect of the last release, once its
+period is over, and request a training where the spec says how many new labels are enough.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ for spec in catalog.specs(SETTINGS, parsed_models(SETTINGS)):
         tags=["perennial", "monitor", spec.owner],
     ) as dag:
         steps = {
+            "check": f"monitor check {spec.name}",
             "window": f"monitor run {spec.name}",
             "effect": f"retrain effect {spec.name} --due",
         }

@@ -73,6 +73,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "perennial.commands.training.retrain:retrain",
         "Request a retraining, measure what one has brought.",
     ),
+    "recalibrate": (
+        "perennial.commands.training.recalibrate:recalibrate",
+        "Fit a new calibration for the champion to its newest labels.",
+    ),
     "models": ("perennial.commands.models:models", "Show models, specs and versions."),
     "token": ("perennial.commands.token:token", "Manage tokens of accounts for the command line."),
     "people": ("perennial.commands.accounts.people:people", "Show people of an issuer, end their sessions."),

@@ -133,6 +133,10 @@ class NotOptimisable(ModelError, exit_code=46):
     """No variant is made of this version."""
 
 
+class NotRecalibrable(ModelError, exit_code=48):
+    """No calibration is fitted: the spec has it off, the kind of task has none, or there are too few labels."""
+
+
 class WorkerLost(ModelError, exit_code=47):
     """A process of a training died again and again."""
 

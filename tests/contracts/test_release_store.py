@@ -17,6 +17,7 @@ from perennial.core.events import Entry
 from perennial.core.governance.database_use import DatabaseUse
 from perennial.core.governance.ledger import GENESIS, stored, verify
 from perennial.core.governance.notices import Delivery
+from perennial.core.governance.reviews import MOST_CHANGES, Review
 from perennial.core.release.phase import Phase
 from perennial.core.release.status import Intent, IntentKind, ReleaseStatus
 from perennial.core.release.traffic import Counters
@@ -230,6 +231,36 @@ def test_rewards_are_kept_beside_labels(make_store):
     assert feedback.put_rewards({"p1": -2.5, "p2": 7.0}, later, "ci") == 1
     assert (feedback.labels(), feedback.rewards()) == ({"ci": {"p1": 1.0}}, {"ci": {"p1": -2.5, "p2": 7.0}})
     assert feedback.rewards(since=later) == {"ci": {"p2": 7.0}}
+
+
+def test_reviews_replace_each_other_keep_a_history_and_lose_their_comments(make_store):
+    fixed = Review(prediction_id="p1", verdict="modify", value=1.0, comment="why", consent=True)
+    taken = Review(prediction_id="p1", verdict="reject")
+    other = Review(prediction_id="p2", verdict="modify", value=0.5)
+    later, of = NOW + timedelta(seconds=1), {"p1": "m", "p2": "n"}
+    feedback = make_store().feedback
+    assert feedback.put_reviews([(fixed, 1.0), (other, 0.5)], NOW, "ann", of) == (2, ())
+    assert feedback.put_reviews([(fixed, 1.0)], later, "ann", of) == (0, ())
+    assert feedback.put_reviews([(fixed, 1.0), (other, 0.5)], NOW, "ann", of) == (0, ()), "read again"
+    assert feedback.reviewed() == {"ann": {"p1": 1.0, "p2": 0.5}}
+    assert feedback.put_reviews([(taken, None)], later, "ann", of) == (1, ())
+    assert feedback.reviewed() == {"ann": {"p2": 0.5}}
+    assert [(kept.review, kept.number, kept.current) for kept in feedback.reviews("m")] == [
+        (fixed, 1.0, False),
+        (taken, None, True),
+    ]
+    assert [kept.at for kept in feedback.reviews(since=later)] == [later]
+    assert (feedback.forget_comments("bob", None), feedback.forget_comments("ann", "p2")) == (0, 0)
+    assert (feedback.forget_comments("ann", "p1"), feedback.forget_comments("ann", None)) == (1, 0)
+    assert feedback.reviews("m")[0].review == fixed.model_copy(update={"comment": None})
+    many = [
+        Review(prediction_id="p3", verdict="modify", value=float(place)) for place in range(MOST_CHANGES + 1)
+    ]
+    for place, review in enumerate(many):
+        done = feedback.put_reviews(
+            [(review, review.value)], NOW + timedelta(seconds=place), "ann", {"p3": "m"}
+        )
+    assert done == (0, ("p3",))
 
 
 def test_many_labels(store):

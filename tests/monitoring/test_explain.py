@@ -21,7 +21,10 @@ def rows(seed: int, count: int) -> pd.DataFrame:
     rng = np.random.default_rng(seed)
     table = pd.DataFrame(rng.lognormal(size=(count, len(NAMES))), columns=NAMES)
     at = pd.date_range(end=NOW, periods=count, freq="min")
-    return table.assign(at=at, **{SCORE: rng.random(count), SPEC.evaluation.group: np.arange(count)})
+    return table.assign(
+        at=at,
+        **{SCORE: rng.random(count), "request": np.arange(count), SPEC.evaluation.group: np.arange(count)},
+    )
 
 
 def judge(window: pd.DataFrame):

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from doubles.detectors import MemoryDetectors
+from doubles.growing import watched
 
 from perennial import catalog
 from perennial.cli import main
@@ -67,7 +68,7 @@ class Traffic:
         return {"ci": self.known}
 
     def seen(self, detectors: MemoryDetectors, now: datetime | None = None, digest: str = OLD):
-        return harm_seen(SPEC, digest, REFERENCE, detectors, self, self, now or self.end, BUDGET)
+        return harm_seen(SPEC, digest, REFERENCE, detectors, watched(self), self, now or self.end, BUDGET)
 
 
 class Killed(MemoryDetectors):

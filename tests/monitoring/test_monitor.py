@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from doubles.detectors import MemoryDetectors
 from doubles.drift import MemoryDrift
+from doubles.growing import watched
 from doubles.routing import MemoryRouter
 from doubles.scheduler import MemoryScheduler
 
@@ -149,7 +150,8 @@ class Stage:
     def ports(self) -> monitor.MonitorPorts:
         kept = self.kept
         return monitor.MonitorPorts(
-            router=self.router, registry=kept, tracker=kept, predictions=self.log, feedback=kept, ledger=kept,
+            router=self.router, registry=kept, tracker=kept, predictions=self.log,
+            watched=watched(self.log), feedback=kept, ledger=kept,
             drift=MemoryDrift(), scheduler=self.scheduler, detectors=self.detectors,
             budget=AlarmBudget(alarms_a_month=1, models=(SPEC.name,)),
             references=references,

@@ -65,8 +65,8 @@ class Watched:
         self.rounds -= 1
         return self.rounds < 0
 
-    def run(self, look, specs=(SPEC,)):
-        watch(specs, look, self.gauges, self.said.append, lambda: self.now, self.wait)
+    def run(self, look, specs=(SPEC,), is_early=None):
+        watch(specs, look, self.gauges, self.said.append, lambda: self.now, self.wait, is_early)
         return self
 
     def value(self, name: str, **labels: str) -> float | None:
@@ -100,6 +100,27 @@ def test_every_model_is_looked_at():
 
     Watched(4).run(look, specs=(SPEC, other))
     assert seen == [SPEC.name, "another_model"] * 2
+
+
+def test_a_model_that_moved_is_looked_at_before_its_time_and_before_others_that_are_due():
+    specs = [SPEC.model_copy(update={"name": name}) for name in ("a", "b", "c")]
+    looks: list[tuple[str, float]] = []
+
+    def look(spec):
+        looks.append((spec.name, watched.now))
+        watched.now += 4  # seconds that a look takes
+        return SEEN
+
+    def is_early(spec):
+        if spec.name == "b":
+            raise TrackerUnavailable("does not answer", hint="wait")
+        return spec.name == "a" and (len(looks) in (2, 3) or watched.now > 500)
+
+    watched = Watched(12)
+    watched.run(look, specs, is_early)
+    assert [name for name, _ in looks[:4]] == ["a", "b", "a", "c"], "while c was still due for the first time"
+    assert watched.now < SPEC.monitoring.every.total_seconds(), "no other look is due yet"
+    assert all(name == "a" for name, _ in looks[4:])
 
 
 def test_scrapes_share_a_store_and_a_broken_one_costs_no_other_figure(monkeypatch, tmp_path):

@@ -17,7 +17,6 @@ from perennial.core.monitoring.worth.prospects import (
     Doubt,
     DoubtKind,
     Withheld,
-    broken_features,
     few_labels,
     no_gain,
     prior_shift,
@@ -33,23 +32,6 @@ SPEC = catalog.spec("test_failure_predictor", Settings(spec_overlay=None))
 POLICY = ProspectsSpec()
 NOW = datetime(2026, 3, 2, tzinfo=UTC)
 CHAMPION = Target(version="1.0.0", digest="a" * 64, release_id="r1")
-
-
-@pytest.mark.parametrize(
-    ("before", "after", "broken"),
-    [
-        ((0, 0), (0, 0), False),
-        ((0, 0), (0.5, 0), True),
-        ((0.4, 0), (0.8, 0), False),
-        ((1, 0), (0, 0.6), True),
-    ],
-)
-def test_features_that_are_newly_missing_are_broken(before, after, broken):
-    doubt = broken_features(["a", "b"], np.array(before), np.array(after), POLICY)
-    assert (doubt is not None) == broken
-    if doubt:
-        assert doubt.kind is DoubtKind.UPSTREAM
-        assert "1 of 2 features" in doubt.text
 
 
 def scores(share: float, count: int = 4000, seed: int = 5) -> tuple[np.ndarray, np.ndarray]:
@@ -68,7 +50,9 @@ def known(share: float = 0.1) -> AccuracyEstimate:
 
 def shifted(score, label, share=0.1, reference=None):
     group = np.arange(len(label)).astype(str)
-    return prior_shift(score, label, group, 0.5, share, reference or known(), SPEC.monitoring)
+    return prior_shift(
+        score, label, group, 0.5, share, reference or known(), SPEC.monitoring, "perennial recalibrate m"
+    )
 
 
 def test_more_positives_of_the_same_kind_are_mended_by_a_recalibration():

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from perennial.core.monitoring.drift import ColumnDrift
-from perennial.core.monitoring.upstream import faults, repeated, silent
+from perennial.core.monitoring.upstream import faults, newly_missing, repeated, silent
 
 NOW = datetime(2025, 6, 10, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -30,7 +30,6 @@ def usual():
         (lambda x: 1000 * x, "times as large, distributed as before; 1000 is a ratio of units"),
         (lambda x: x / 2.54, "times as large, distributed as before"),
         (lambda x: np.full_like(x, 7.0), "constant: 7"),
-        (lambda x: np.where(np.arange(len(x)) % 4 == 0, np.nan, x), "missing in 25% of the rows, 0% before"),
     ],
 )
 def test_a_fault_is_named_where_the_drift_is_proven(usual, change, words):
@@ -47,16 +46,37 @@ def test_a_shift_and_another_distribution_are_no_faults(usual):
     assert judged(usual, usual[:1500]) == ()
 
 
+def missing(before: float, after: float, rows: int = 1, features: int = 1) -> tuple[str, ...]:
+    """Judge features of which x misses these shares of requests with so many rows each."""
+    rng = np.random.default_rng(4)
+    sides = [
+        np.where(np.repeat(rng.random(count) < share, rows), np.nan, 1.0)
+        for share, count in ((before, 3000 // rows), (after, 1500 // rows))
+    ]
+    request = [np.repeat(np.arange(len(values) // rows), rows) for values in sides]
+    whole = tuple(np.ones(len(values)) for values in sides)
+    columns = {"x": tuple(sides)} | {f"y{number}": whole for number in range(features - 1)}
+    return newly_missing(columns, *request, more=0.1)
+
+
+def test_a_feature_is_newly_missing_where_requests_prove_it():
+    assert missing(0, 0.25) == ("x is missing in 26% of the rows, 0% before",)
+    assert missing(0, 1)[0].startswith("x is missing in 100%")
+    assert missing(0.2, 0.27) == () == missing(0.5, 0.1), "less than the spec asks for"
+    assert missing(0.05, 0.2, rows=150, features=20) == (), "ten requests prove nothing"
+    assert missing(0, 0.9, rows=75, features=20), "twenty prove as much as this"
+
+
 def test_rows_that_repeat_are_seen_unless_they_always_did():
     rng = np.random.default_rng(9)
     free, storm = rng.normal(size=(4000, 3)), np.tile(rng.normal(size=(5, 3)), (300, 1))
-    assert "100% of the rows repeat another one exactly, 0% before" in repeated(free, storm)
-    assert repeated(free, rng.normal(size=(1500, 3))) == ""
-    assert repeated(np.tile(storm, (3, 1)), storm) == ""
+    assert "100% of the rows repeat another one exactly, 0% before" in repeated(free, storm, 0.3)
+    assert repeated(free, rng.normal(size=(1500, 3)), 0.3) == ""
+    assert repeated(np.tile(storm, (3, 1)), storm, 0.3) == ""
 
 
 def test_silence_is_longer_than_any_pause_of_days():
     days = [NOW - timedelta(hours=hours) for hours in range(100, 0, -1)]
-    assert "no prediction for 30.0 h" in silent([moment - 29 * HOUR for moment in days], NOW, HOUR)
-    assert silent(days, NOW, HOUR) == ""
-    assert silent([NOW - 30 * HOUR, NOW - 29 * HOUR], NOW, HOUR) == "", "a day does not know its nights"
+    assert "no prediction for 30.0 h" in silent([moment - 29 * HOUR for moment in days], NOW, HOUR, 10)
+    assert silent(days, NOW, HOUR, 10) == ""
+    assert silent([NOW - 30 * HOUR, NOW - 29 * HOUR], NOW, HOUR, 10) == "", "a day does not know its nights"

@@ -7,12 +7,13 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pandas as pd
 import pytest
+from doubles.growing import watched
 from doubles.routing import MemoryRouter
 
 from perennial import catalog
 from perennial.core.monitoring.levels import Level, verdict
 from perennial.core.release.traffic import Counters, Target
-from perennial.flows.monitoring.window import RefusedTraffic, read_window
+from perennial.flows.monitoring.window import RefusedTraffic
 from perennial.settings import Settings
 
 SPEC = catalog.spec("test_failure_predictor", Settings(spec_overlay=None))
@@ -44,10 +45,14 @@ class Log:
         return frame.astype({"feature:a": float, "feature:b": float})
 
 
+def seen_in(log):
+    return watched(log).rows(SPEC, TARGET.digest, None, NOW).window(NOW)
+
+
 def test_one_request_of_many_rows_is_not_the_window():
     log = Log()
     log.add(1500, request="one")
-    seen = read_window(SPEC, log, TARGET, NOW)
+    seen = seen_in(log)
     assert (len(seen.rows), seen.requests) == (POLICY.request_rows, 1)
 
 
@@ -61,7 +66,7 @@ def test_a_client_that_floods_gets_its_share_and_no_more():
     log = Log()
     log.add(1000, client="honest")
     log.add(9000, client="flood", value=7.0)
-    seen = read_window(SPEC, log, TARGET, NOW)
+    seen = seen_in(log)
     assert len(seen.rows) == POLICY.window
     assert seen.rows["client"].value_counts().to_dict() == {"honest": 750, "flood": 750}
 
@@ -69,14 +74,14 @@ def test_a_client_that_floods_gets_its_share_and_no_more():
 def test_clients_that_are_not_known_are_not_capped():
     log = Log()
     log.add(1600)
-    assert len(read_window(SPEC, log, TARGET, NOW).rows) == POLICY.window
+    assert len(seen_in(log).rows) == POLICY.window
 
 
 def test_strangers_are_counted_apart_and_move_no_window():
     log = Log()
     log.add(1500)
     log.add(1500, value=None)
-    seen = read_window(SPEC, log, TARGET, NOW)
+    seen = seen_in(log)
     assert (len(seen.rows), seen.unknown) == (POLICY.window, 1.0)
     assert not np.isnan(seen.rows["a"]).any()
 
@@ -86,7 +91,7 @@ def test_few_large_requests_of_a_stranger_are_a_small_share():
     log.add(1500)
     for number in range(3):
         log.add(4096, request=f"large{number}", client="stranger", value=None)
-    share = read_window(SPEC, log, TARGET, NOW).unknown
+    share = seen_in(log).unknown
     assert share == 3 * POLICY.request_rows / POLICY.window
 
 

@@ -41,7 +41,7 @@ class EvidentlyDrift:
 
         Args:
             reference: watched columns, `score` and the group column; rows in time order.
-            window: watched columns and `score`; `request_id` where requests have several rows.
+            window: watched columns and `score`; `request` where requests have several rows.
             html: path of the report; "drift detected" there means a proven drift at the level `watch`.
 
         Raises:
@@ -60,7 +60,7 @@ class EvidentlyDrift:
         drifts = measure(
             pairs,
             reference[spec.evaluation.group].to_numpy(),
-            requests(window),
+            window["request"].to_numpy() if "request" in window else np.arange(len(window)),
             spec.monitoring.bins,
             spec.tuning.seed,
             answers=frozenset(answers),
@@ -90,14 +90,6 @@ class EvidentlyDrift:
             else drift.model_copy(update={"psi": max(0.0, measured[shown[drift.column]])})
             for drift in drifts
         ]
-
-
-def requests(window: pd.DataFrame) -> np.ndarray:
-    """Return the request of each row; in a log without request ids each row is one."""
-    if "request_id" not in window:
-        return np.arange(len(window))
-    own = window["prediction_id"] if "prediction_id" in window else pd.Series(window.index, window.index)
-    return window["request_id"].fillna(own.astype(str)).to_numpy(dtype=str)
 
 
 def check(table: pd.DataFrame, columns: list[str], which: str) -> None:

@@ -135,6 +135,7 @@ def _failed(rule: Expectation, result: ExpectationValidationResult, table: pd.Da
         rule=rule.type,
         column=rule.about,
         observed=f"{observed}; wanted: {rule.wanted}" if rule.wanted else observed,
+        broken=len(wrong),
         rows=tuple(json.loads(sample.to_json(orient="records", date_format="iso"))),
     )
 

@@ -27,8 +27,11 @@ def add(file: Path) -> None:
 
     A label is what the model's kind of task predicts: 0 or 1, a class, a value.
 
-    An entry may have a `reward` (any number) in addition to its label or instead of it. PERENNIAL_FEEDBACK_KEY
-    holds the key of the source; its labels are checked and stored as those that a model server received."""
+    An entry may have a `reward` (any number) in addition to its label or instead of it. `reviews` beside `labels` has
+    reviews of people: prediction_id, verdict (accept, reject, modify), value, score, comment, consent.
+
+    PERENNIAL_FEEDBACK_KEY holds the key of the source; what it sends is checked and stored as what a server received.
+    """
     from perennial import catalog
     from perennial.errors import MalformedInput
     from perennial.serving import feedback_inbox
@@ -63,9 +66,56 @@ def _ingest() -> None:
     settings = environment.load()
     store = database.store(settings).feedback
     done = flow(releasing.feedback_inbox(settings), store, releasing.answered(settings))
-    print_text(f"{done.received} labels received, {done.changed} new or changed")
+    print_text(f"{done.received} labels, rewards and reviews received, {done.changed} new or changed")
     for text in done.alarms:
         print_text(f"ALARM {text}", err=True)
+
+
+@feedback.command()
+@click.option("--model", help="Only of this model.")
+@click.option("--source", "of_source", help="Only of this source.")
+@click.option("--history", is_flag=True, help="Also reviews that a later one has replaced.")
+@click.option(
+    "--last", default=50, show_default=True, type=click.IntRange(min=1), help="Newest reviews to show."
+)
+@JSON
+def reviews(model: str | None, of_source: str | None, history: bool, last: int, as_json: bool) -> None:
+    """List what people said about answers, the newest last."""
+    from perennial.wiring import database
+
+    stored = database.store(environment.load()).feedback.reviews(model)
+    shown = [
+        review for review in stored if of_source in (None, review.source) and (history or review.current)
+    ][-last:]
+    rows = [
+        {
+            "at": review.at.isoformat(timespec="seconds"),
+            "source": review.source,
+            "model": review.model,
+            "current": review.current,
+            **review.review.model_dump(mode="json"),
+        }
+        for review in shown
+    ]
+    print_records(rows, as_json, "there is no review")
+
+
+@feedback.command()
+@click.option("--source", "of_source", required=True, help="Source whose comments are deleted.")
+@click.option("--prediction", help="Only about this prediction. Default: all.")
+def forget(of_source: str, prediction: str | None) -> None:
+    """Delete the comments in the reviews of a source; verdicts, values and scores stay."""
+    from perennial.commands.identity import actor
+    from perennial.flows.feedback.forget import forget_comments
+    from perennial.wiring import database, releasing
+
+    settings = environment.load()
+    store = database.store(settings)
+    forgotten = forget_comments(
+        of_source, prediction, releasing.feedback_inbox(settings), store.feedback, store.ledger, actor(settings),
+        datetime.now(UTC),
+    )  # fmt: skip
+    print_text(f"{forgotten} comments of {of_source} deleted; backups and copies made before have them still")
 
 
 @feedback.group()

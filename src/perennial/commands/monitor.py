@@ -9,6 +9,7 @@ import click
 
 from perennial import settings as environment
 from perennial.commands.alerting.rules import rules
+from perennial.commands.evaluation.day_check import check
 from perennial.commands.evaluation.performance_report import report
 from perennial.commands.output import JSON, now, print_json, print_text
 
@@ -91,6 +92,10 @@ def watch() -> None:
     def run_pass(spec: ModelSpec) -> MonitorResult:
         return monitoring_pass(spec, ports(), now(), experiments)
 
+    def is_early(spec: ModelSpec) -> bool:
+        early = ports().monitor.early
+        return early is not None and early.due(spec, now())
+
     def wait(seconds: float) -> bool:
         time.sleep(seconds)
         return False
@@ -99,10 +104,11 @@ def watch() -> None:
         f"{len(specs)} models; metrics at "
         f"{settings.inside_scheme}://{environment.LOOPBACK}:{settings.port_monitor}/metrics"
     )
-    flow(specs, run_pass, gauges, print_text, time.monotonic, wait)
+    flow(specs, run_pass, gauges, print_text, time.monotonic, wait, is_early)
 
 
 monitor.add_command(report)
+monitor.add_command(check)
 
 
 def _as_json(result: MonitorResult) -> dict[str, Any]:

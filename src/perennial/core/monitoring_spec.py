@@ -40,6 +40,27 @@ class BusinessSpec(Frozen):
     unit: str
 
 
+class UpstreamSpec(Frozen):
+    """Faults of what sends the data, from which a look or the daily check speaks of them."""
+
+    newly_missing: Annotated[float, Field(gt=0, le=1)] = Field(
+        0.1, description="growth of a feature's share of missing values, if proven"
+    )
+    repeated: Annotated[float, Field(gt=0, le=1)] = Field(
+        0.3, description="growth of the share of rows that repeat another one exactly"
+    )
+    silence: Annotated[float, Field(gt=1)] = Field(
+        10.0, description="time without a prediction, as a multiple of the longest pause before"
+    )
+    broken_rows: ShareLevels = Field(
+        ShareLevels(watch=0.01, warn=0.1), description="rows of a day that break a rule of the training data"
+    )
+    volume: Annotated[float, Field(gt=1)] = Field(
+        2.0,
+        description="factor by which requests are fewer or more than in the same hours before, if unusual",
+    )
+
+
 class MonitoringSpec(Frozen):
     """Windows, watched features and levels of the monitor."""
 
@@ -73,6 +94,11 @@ class MonitoringSpec(Frozen):
         default_factory=dict,
         description="metrics of the performance report by name",
         exclude_if=lambda business: not business,  # the digest of specs without the key stays
+    )
+    upstream: UpstreamSpec = Field(
+        UpstreamSpec(),
+        description="faults of what sends the data",
+        exclude_if=lambda upstream: upstream == UpstreamSpec(),
     )
 
 
@@ -127,10 +153,6 @@ class ReluctanceSpec(Frozen):
 class ProspectsSpec(Frozen):
     """Conditions under which an alarm starts a training; else it asks a person."""
 
-    newly_missing: Annotated[float, Field(gt=0, le=1)] = Field(
-        0.5,
-        description="growth of a feature's share of missing values from which it counts as broken upstream",
-    )
     fewest_labels: NonNegativeInt = Field(
         0, description="labels needed since the champion's training; 0: none"
     )

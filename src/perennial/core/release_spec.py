@@ -109,6 +109,11 @@ class FeedbackSpec(Frozen):
     source_share: Annotated[float, Field(gt=0, lt=1)] = Field(
         0.5, description="any other source counts for at most this share of the labels"
     )
+    reviews: bool = Field(
+        False,
+        description="whether the right value in a review of a person (`modify`) counts as a label of its source",
+        exclude_if=lambda reviews: not reviews,  # the digest of specs without the key stays
+    )
     group: Annotated[str, Field(min_length=1)] | None = Field(
         None,
         description="request value, key of the entity or feature whose requests are right or wrong together, such as "

@@ -17,6 +17,7 @@ from perennial.core.frozen import Frozen
 from perennial.core.gate_spec import GateSpec
 from perennial.core.input_spec import by_name
 from perennial.core.monitoring_spec import MonitoringSpec, RetrainingSpec
+from perennial.core.recalibration.spec import RecalibrationSpec
 from perennial.core.release_spec import ApprovalSpec, ReleaseSpec
 from perennial.core.serving_spec import ServingSpec
 from perennial.core.tasks import AnyTask
@@ -154,6 +155,11 @@ class ModelSpec(Frozen):
     release: ReleaseSpec
     monitoring: MonitoringSpec
     retraining: RetrainingSpec
+    recalibration: RecalibrationSpec = Field(
+        RecalibrationSpec(),
+        exclude_if=lambda policy: policy == RecalibrationSpec(),  # the digest of specs without the key stays
+        description="a new calibration for the trained weights, between trainings",
+    )
     retention: RetentionSpec
     explanation: ExplanationSpec | None = Field(description="null: answers are not explained")
     serving: ServingSpec = Field(

@@ -4,16 +4,18 @@ Frames are pandas DataFrames with the columns in the docstring. `tests/support/d
 `tests/contracts` runs the same tests with fakes and adapters.
 """
 
-from perennial.ports.monitoring import DetectorStore, DriftReporter, Notifier, Scheduler
+from perennial.ports.monitoring import DetectorStore, DriftReporter, Notifier, Profiler, Scheduler
 from perennial.ports.records import Deliveries, Intents, Ledger, ReleaseStore, Signer, TokenStore
 from perennial.ports.traffic import (
     BySource,
     FeedbackStore,
+    GrowingLog,
     Pool,
     PredictionLog,
     Probe,
     RollbackJournal,
     Router,
+    Taker,
 )
 from perennial.ports.training import (
     DataStore,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from perennial.core.governance.notices import Notice
+    from perennial.core.monitoring.day_check import ColumnProfile
     from perennial.core.monitoring.drift import ColumnDrift
     from perennial.core.monitoring.harm_detector import DetectorState
     from perennial.core.spec import ModelSpec
@@ -21,7 +22,24 @@ class DriftReporter(Protocol):
     def compare(
         self, spec: ModelSpec, reference: pd.DataFrame, window: pd.DataFrame, html: Path | None
     ) -> list[ColumnDrift]:
-        """Return the PSI of each watched column and of `score`; write an HTML report if `html` is given."""
+        """Return the PSI of each watched column and of `score`; write an HTML report if `html` is given.
+
+        A window may have a column `request`: rows of a request resemble each other.
+        """
+
+
+class Profiler(Protocol):
+    """Profiles of columns that can be merged (whylogs)."""
+
+    def profile(self, table: pd.DataFrame, path: Path) -> None:
+        """Write the profile of a table's columns to a file, in place of an earlier one."""
+
+    def merged(self, paths: Sequence[Path]) -> tuple[ColumnProfile, ...]:
+        """Return the columns of all these profiles together, by name; none without a profile.
+
+        Raises:
+            MalformedInput: a file is no profile.
+        """
 
 
 class DetectorStore(Protocol):

@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from perennial.core.governance.reviews import Review, StoredReview
 from perennial.core.release.counted.user_buckets import LogPosition, UserBuckets
 from perennial.core.release.traffic import AnyRoute, Counters, Expected, Readiness, Route
 from perennial.core.serving_spec import Load
@@ -147,6 +148,32 @@ class FeedbackStore(Protocol):
     def rewards(self, since: datetime | None = None) -> BySource:
         """Return source -> prediction id -> reward, received at or after `since`."""
 
+    def put_reviews(
+        self,
+        reviews: Sequence[tuple[Review, float | None]],
+        received: datetime,
+        source: str,
+        models: Mapping[str, str],
+    ) -> tuple[int, tuple[str, ...]]:
+        """Store reviews of a source with their right values as numbers; earlier ones stay as history.
+
+        Args:
+            models: prediction id -> its model.
+
+        Returns:
+            The number of changes, and the predictions that the source has reviewed too often (`MOST_CHANGES`). The
+            same review again, or one that is stored already, counts 0.
+        """
+
+    def reviews(self, model: str | None = None, since: datetime | None = None) -> list[StoredReview]:
+        """Return reviews with their history, oldest first."""
+
+    def reviewed(self, since: datetime | None = None) -> BySource:
+        """Return source -> prediction id -> right value of its current review, received at or after `since`."""
+
+    def forget_comments(self, source: str, prediction: str | None) -> int:
+        """Delete the comments of a source, of one prediction or all; return how many reviews had one."""
+
 
 class PredictionLog(Protocol):
     """Log of the model servers' answers (files)."""
@@ -172,3 +199,31 @@ class PredictionLog(Protocol):
 
     def take_broken(self, model: str) -> int:
         """Return how many broken lines `read` has skipped since the last call; they are kept aside."""
+
+
+class Taker(Protocol):
+    """What takes the rows of a growing log."""
+
+    def take(self, rows: pd.DataFrame) -> None:
+        """Take new rows, with the columns of `PredictionLog.read`."""
+
+    def needs_before(self, at: datetime) -> bool:
+        """Return whether rows before this time can be of use, after all that were taken."""
+
+
+class GrowingLog(Protocol):
+    """The log of the model servers' answers, read as it grows."""
+
+    def grown(self, model: str, since: datetime, after: Any, taker: Taker) -> Any:
+        """Hand over, once each, the rows at or after `since` that came after a place.
+
+        Args:
+            after: place of an earlier call; None: from the newest day back as far as the taker needs.
+
+        Returns:
+            The place after these rows. None: the log holds other rows than were handed over, since some were removed
+            or the files changed meanwhile; what was taken must be forgotten, and read anew.
+        """
+
+    def take_broken(self, model: str) -> int:
+        """Return how many broken lines were skipped since the last call; they are kept aside."""

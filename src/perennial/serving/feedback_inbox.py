@@ -18,6 +18,7 @@ from typing import Any
 import orjson
 
 from perennial.core.governance.feedback_sources import Source
+from perennial.core.governance.reviews import Review
 from perennial.core.tasks.task import Task
 from perennial.core.tasks.values import plain
 from perennial.errors import MalformedInput
@@ -26,6 +27,7 @@ from perennial.limits import implausible
 from perennial.serving.answers import brief
 from perennial.serving.evidence.aside import FOLDER, keep_aside
 from perennial.serving.prediction_log import append_whole
+from perennial.serving.review_entries import parse_reviews, without_comments
 
 KEYS = tuple({"prediction_id", *values} for values in (("label",), ("reward",), ("label", "reward")))
 LONGEST = 200
@@ -45,18 +47,23 @@ class Feedback:
     Attributes:
         labels: true outcomes: a number, or the name of a class.
         rewards: benefits of the answers in a unit that the model's owner defines; higher is better.
+        reviews: what people thought of answers, without comments that they do not agree to.
     """
 
     labels: dict[str, float | str]
     rewards: dict[str, float]
+    reviews: tuple[Review, ...] = ()
 
     @property
     def predictions(self) -> int:
-        return len(self.labels.keys() | self.rewards.keys())
+        reviewed = {review.prediction_id for review in self.reviews}
+        return len(self.labels.keys() | self.rewards.keys() | reviewed)
 
 
 def parse(body: Any, tasks: Collection[Task]) -> Feedback:
-    """Parse `{"labels": [{"prediction_id", "label", "reward"}]}`; an entry has a label, a reward or both.
+    """Parse `{"labels": [{"prediction_id", "label", "reward"}], "reviews": [...]}`; one of the lists may be missing.
+
+    An entry of `labels` has a label, a reward or both; `serving.review_entries` has the entries of `reviews`.
 
     Args:
         tasks: those of the models that the source may label; a label must be valid for one of them. With none known,
@@ -65,10 +72,15 @@ def parse(body: Any, tasks: Collection[Task]) -> Feedback:
     Raises:
         MalformedInput: an entry is wrong; the message names it.
     """
+    reviews: tuple[Review, ...] = ()
+    if isinstance(body, dict) and "reviews" in body:
+        reviews = parse_reviews(body["reviews"], lambda value, place: _label(value, place, tasks))
+        if "labels" not in body:
+            return Feedback({}, {}, reviews)
     entries = body.get("labels") if isinstance(body, dict) else None
     if not isinstance(entries, list) or not entries:
         raise MalformedInput("the body has no list `labels`", hint='{"labels": [{"prediction_id", "label"}]}')
-    feedback = Feedback({}, {})
+    feedback = Feedback({}, {}, reviews)
     for number, entry in enumerate(entries):
         if not isinstance(entry, dict) or set(entry) not in KEYS:
             raise MalformedInput(
@@ -120,13 +132,15 @@ class FeedbackWriter:
         Raises:
             OSError: they cannot be written.
         """
-        content = {
+        content: dict[str, Any] = {
             "received": received.timestamp(),
             "source": source.name,
             "models": list(source.models),
             "labels": feedback.labels,
             "rewards": feedback.rewards,
         }
+        if feedback.reviews:
+            content["reviews"] = [review.to_keep.model_dump(mode="json") for review in feedback.reviews]
         line = orjson.dumps(content, option=orjson.OPT_APPEND_NEWLINE)
         self._path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, PRIVATE)
@@ -151,6 +165,7 @@ class ReceivedFeedback:
     models: tuple[str, ...]
     labels: dict[str, float | str]
     rewards: dict[str, float]
+    reviews: tuple[Review, ...] = ()
 
 
 class FeedbackInbox:
@@ -208,6 +223,20 @@ class FeedbackInbox:
         except OSError:
             return  # best effort: the numbers are in the metrics
 
+    def forget_comments(self, source: str, prediction: str | None) -> None:
+        """Overwrite the comments of a source in the files, of one prediction or all; no other byte moves.
+
+        A line keeps its length, so the offsets of `stored` hold, and servers may append meanwhile.
+        """
+        for path in sorted(self._folder.glob("*.jsonl")):
+            start = 0
+            with path.open("r+b") as file:
+                for line in file.read().splitlines(keepends=True):
+                    if line.endswith(b"\n") and (without := without_comments(line, source, prediction)):
+                        os.pwrite(file.fileno(), without, start)
+                    start += len(line)
+                os.fsync(file.fileno())
+
     def _read_marks(self) -> dict[str, int]:
         try:
             return json.loads(self._marks.read_text())
@@ -226,7 +255,8 @@ def _received(line: bytes, now: datetime) -> ReceivedFeedback | None:
             return None
         if not (isinstance(source, str) and source and all(isinstance(name, str) for name in models)):
             return None
-        return ReceivedFeedback(at, source, models, _labels(labels), _checked(rewards))
+        reviews = tuple(Review.model_validate(review) for review in content.get("reviews", ()))
+        return ReceivedFeedback(at, source, models, _labels(labels), _checked(rewards), reviews)
     except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, OverflowError, OSError, AttributeError):
         return None
 

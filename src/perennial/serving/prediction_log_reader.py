@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import threading
 from base64 import b64decode
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -16,7 +15,7 @@ import numpy as np
 import orjson
 
 from perennial.limits import FIRST_MOMENT, LAST_MOMENT
-from perennial.serving.evidence.aside import keep_aside
+from perennial.serving.evidence.broken import BrokenLines
 from perennial.serving.log import sealed
 from perennial.serving.log.hours import hour_end
 from perennial.serving.log.uploaded import uploaded
@@ -62,8 +61,7 @@ class PredictionLogReader:
         self._folder, self._keyring = folder, keyring
         self._segments: dict[Path, _Segment] = {}
         self._lock = threading.Lock()
-        self._aside: set[tuple[Path, int]] = set()
-        self._broken: Counter[str] = Counter()
+        self._broken = BrokenLines(folder)
 
     def read(self, model: str, since: datetime | None = None) -> pd.DataFrame:
         """Return all predictions of a model at or after `since`; columns: see `ports.PredictionLog.read`.
@@ -123,7 +121,7 @@ class PredictionLogReader:
             for path in journals:
                 end = hour_end(path)
                 if end is None:
-                    self._set_aside(path, 0, path.name.encode())
+                    self._broken.keep(path, 0, path.name.encode())
                     continue
                 if since is not None and end <= since:
                     self._segments.pop(path, None)  # free the memory: later calls rarely go further back
@@ -145,21 +143,14 @@ class PredictionLogReader:
             if request is not None:
                 segment.requests.append(request)
             elif line.strip():
-                self._set_aside(path, start, line)
+                self._broken.keep(path, start, line)
             start += len(line)
         segment.offset += complete
         return segment
 
-    def _set_aside(self, path: Path, offset: int, line: bytes) -> None:
-        if (path, offset) not in self._aside:
-            self._aside.add((path, offset))
-            self._broken[path.parent.name] += 1
-            keep_aside(self._folder, path, offset, line)
-
     def take_broken(self, model: str) -> int:
         """Return how many broken lines were skipped since the last call."""
-        with self._lock:
-            return self._broken.pop(model, 0)
+        return self._broken.take(model)
 
 
 def request_of(line: bytes) -> dict[str, Any] | None:

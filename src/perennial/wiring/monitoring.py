@@ -36,16 +36,21 @@ if TYPE_CHECKING:
 def pass_ports(settings: Settings) -> PassPorts:
     """Return the ports and folders of a monitoring pass."""
     from perennial.adapters.evidently_drift import EvidentlyDrift
+    from perennial.flows.monitoring.early import EarlyLooks
     from perennial.flows.monitoring.monitor import MonitorFolders, MonitorPorts
     from perennial.flows.monitoring.watch import PassPorts
-    from perennial.wiring import database, traffic, training, versions
+    from perennial.flows.monitoring.watched_log import WatchedLog
+    from perennial.wiring import database, releasing, traffic, training, versions
 
     experiment = experiment_ports(settings)
+    watched = WatchedLog(releasing.growing_log(settings))
     monitor = MonitorPorts(
         router=traffic.router(settings),
         registry=versions.registry(settings),
         tracker=training.tracker(settings),
         predictions=experiment.predictions,
+        watched=watched,
+        early=EarlyLooks(watched),
         feedback=experiment.feedback,
         ledger=experiment.ledger,
         drift=EvidentlyDrift(),
@@ -142,7 +147,7 @@ def report_ports(settings: Settings) -> ReportPorts:
     from perennial.adapters.business_query import business_metric
     from perennial.adapters.fairlearn_groups import group_figures
     from perennial.flows.monitoring.performance import ReportPorts
-    from perennial.wiring import database, releasing, traffic
+    from perennial.wiring import database, live_checks, releasing, traffic
 
     store = database.store(settings)
     return ReportPorts(
@@ -152,6 +157,7 @@ def report_ports(settings: Settings) -> ReportPorts:
         ledger=store.ledger,
         group_figures=group_figures,
         business=business_metric,
+        checks=live_checks.kept(settings),
     )
 
 

@@ -50,6 +50,13 @@ def prediction_log(settings: Settings) -> ports.PredictionLog:
     return PredictionLogReader(settings.serving_dir / "log", settings.keyring)
 
 
+def growing_log(settings: Settings) -> ports.GrowingLog:
+    """Return the same log, read as it grows."""
+    from perennial.serving.following.growing import GrowingPredictionLog
+
+    return GrowingPredictionLog(settings.serving_dir / "log", settings.keyring)
+
+
 def prediction_archive(settings: Settings) -> PredictionArchive:
     """Return the housekeeping of the prediction log."""
     from perennial.serving.prediction_archive import PredictionArchive

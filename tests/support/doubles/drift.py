@@ -27,7 +27,7 @@ class MemoryDrift:
         if missing or reference.empty or window.empty:
             raise DataError(f"rows or columns are missing: {sorted(missing)}", hint="monitoring.columns")
         group = reference[spec.evaluation.group].to_numpy()
-        asked = window.get("request_id", window.index).to_numpy()
+        asked = window.get("request", window.index).to_numpy()
         drifts = measure(
             {
                 name: (reference[columns].to_numpy(dtype=float), window[columns].to_numpy(dtype=float))

@@ -10,6 +10,7 @@ from functools import lru_cache
 from doubles.notices import MemoryDeliveries
 from perennial.core.events import Entry, LedgerRow
 from perennial.core.governance.ledger import GENESIS, StoredRow, chain, stored
+from perennial.core.governance.reviews import MOST_CHANGES, StoredReview
 from perennial.core.release.status import Intent, ReleaseStatus
 from perennial.errors import ReleaseConflict
 
@@ -137,6 +138,7 @@ class MemoryFeedback:
     def __init__(self) -> None:
         self._labels: Kept = {}
         self._rewards: Kept = {}
+        self._reviews: list = []
 
     def put(self, labels: Mapping[str, float], received: datetime, source: str) -> int:
         return _put(self._labels.setdefault(source, {}), labels, received)
@@ -157,6 +159,54 @@ class MemoryFeedback:
 
     def rewards(self, since: datetime | None = None) -> Mapping[str, Mapping[str, float]]:
         return _since(self._rewards, since)
+
+    def put_reviews(self, reviews, received: datetime, source: str, models: Mapping[str, str]):
+        changed, refused = 0, []
+        for review, number in reviews:
+            mine = [
+                kept
+                for kept in self._reviews
+                if (kept[1], kept[2].prediction_id) == (source, review.prediction_id)
+            ]
+            before = [kept[2] for kept in sorted(mine, key=_place) if kept[0] <= received]
+            if (received, review) in [(kept[0], kept[2]) for kept in mine] or before[-1:] == [review]:
+                continue
+            if len(mine) >= MOST_CHANGES:
+                refused.append(review.prediction_id)
+                continue
+            self._reviews.append((received, source, review, number, models[review.prediction_id]))
+            changed += 1
+        return changed, tuple(refused)
+
+    def reviews(self, model: str | None = None, since: datetime | None = None) -> list[StoredReview]:
+        kept = sorted(self._reviews, key=_place)
+        newest = {(source, review.prediction_id): place for place, (_, source, review, *_) in enumerate(kept)}
+        return [
+            StoredReview(at=at, source=source, model=of, review=review, number=number,
+                         current=newest[source, review.prediction_id] == place)
+            for place, (at, source, review, number, of) in enumerate(kept)
+            if model in (None, of) and (since is None or at >= since)
+        ]  # fmt: skip
+
+    def reviewed(self, since: datetime | None = None) -> Mapping[str, Mapping[str, float]]:
+        values: dict[str, dict[str, float]] = {}
+        for known in self.reviews(since=since):
+            named = values.setdefault(known.source, {})
+            if known.current and known.number is not None:
+                named[known.review.prediction_id] = known.number
+        return values
+
+    def forget_comments(self, source: str, prediction: str | None) -> int:
+        forgotten = 0
+        for place, (at, by, review, *rest) in enumerate(self._reviews):
+            if by == source and prediction in (None, review.prediction_id) and review.comment is not None:
+                self._reviews[place] = (at, by, review.model_copy(update={"comment": None}), *rest)
+                forgotten += 1
+        return forgotten
+
+
+def _place(kept):
+    return kept[0], kept[2].digest
 
 
 Kept = dict[str, dict[str, tuple[float, datetime]]]

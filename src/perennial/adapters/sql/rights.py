@@ -33,6 +33,7 @@ RIGHTS: Mapping[DatabaseUse, Mapping[Table, tuple[str, ...]]] = {
         tables.release_passes: CHANGE,
         tables.intents: ADD,
         tables.feedback: CHANGE,
+        tables.reviews: CHANGE,
         tables.deliveries: CHANGE,
         tables.version_numbers: ADD,
         tables.detectors: CHANGE,

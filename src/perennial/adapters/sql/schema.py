@@ -23,7 +23,7 @@ from sqlalchemy.sql.functions import FunctionElement
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
-REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006")
+REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007")
 """Revisions of this schema, oldest first: the files of `migrations`. A change here is a new revision there."""
 NEWEST = REVISIONS[-1]
 RETIRED = ("perennial_feedback", "perennial_reward")
@@ -143,6 +143,19 @@ feedback = Table(
     Column("value", Float, nullable=False),
     Column("received_us", BigInteger, nullable=False),
     Index("perennial_source_feedback_received", "kind", "received_us"),
+)
+
+reviews = Table(
+    "perennial_review",
+    metadata,
+    Column("prediction_id", String(128), primary_key=True),
+    Column("source", String(32), primary_key=True),
+    Column("received_us", BigInteger, primary_key=True),
+    Column("digest", String(64), primary_key=True),
+    Column("model", String(128), nullable=False),
+    Column("body", Text, nullable=False),
+    Column("number", Float),
+    Index("perennial_review_received", "received_us"),
 )
 
 deliveries = Table(

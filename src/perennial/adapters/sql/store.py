@@ -16,9 +16,11 @@ from perennial.adapters.sql.database import Database
 from perennial.adapters.sql.deliveries import SqlDeliveries
 from perennial.adapters.sql.detectors import SqlDetectors
 from perennial.adapters.sql.ledger import SqlLedger, append_entry
+from perennial.adapters.sql.reviews import forget_comments, put_reviews, read_reviewed, read_reviews
 from perennial.adapters.sql.schema import microseconds
 from perennial.adapters.sql.upsert import insert
 from perennial.core.events import Entry
+from perennial.core.governance.reviews import Review, StoredReview
 from perennial.core.release.phase import Phase
 from perennial.core.release.status import Intent, ReleaseStatus
 from perennial.errors import ReleaseConflict
@@ -181,6 +183,24 @@ class SqlFeedback:
 
     def rewards(self, since: datetime | None = None) -> BySource:
         return self._values(REWARD, since)
+
+    def put_reviews(
+        self,
+        reviews: Sequence[tuple[Review, float | None]],
+        received: datetime,
+        source: str,
+        models: Mapping[str, str],
+    ) -> tuple[int, tuple[str, ...]]:
+        return put_reviews(self._database, reviews, received, source, models)
+
+    def reviews(self, model: str | None = None, since: datetime | None = None) -> list[StoredReview]:
+        return read_reviews(self._database, model, since)
+
+    def reviewed(self, since: datetime | None = None) -> BySource:
+        return read_reviewed(self._database, since)
+
+    def forget_comments(self, source: str, prediction: str | None) -> int:
+        return forget_comments(self._database, source, prediction)
 
     def _put(self, kind: str, values: Mapping[str, float], received: datetime, source: str) -> int:
         key = {"kind": kind, "source": source}

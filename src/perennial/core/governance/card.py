@@ -14,6 +14,7 @@ from perennial.core.governance.card_figures import CardEvidence, attributions, q
 from perennial.core.governance.document import Document, Section, Table
 from perennial.core.governance.timeline import VersionTimeline
 from perennial.core.payloads import GateFact, VersionFact
+from perennial.core.recalibration.attempt import RECALIBRATION_OF
 from perennial.core.spec import ModelSpec
 from perennial.core.training.imported import FILE_TAG, NOT_KNOWN, TRAINED_TAG, is_imported
 from perennial.core.training.registration import REQUESTED_BY, VersionRecord
@@ -86,6 +87,11 @@ def _origin(tags: Mapping[str, str]) -> dict[str, str]:
     if is_imported(tags):
         return {"imported; trained": tags.get(TRAINED_TAG, NOT_KNOWN), "imported by": tags.get(REQUESTED_BY, NOT_KNOWN),
                 "imported file (SHA-256)": tags[FILE_TAG]}  # fmt: skip
+    if RECALIBRATION_OF in tags:
+        return {
+            "recalibrated": tags.get("reason.text", NOT_KNOWN),
+            "made of the digest": tags[RECALIBRATION_OF],
+        }
     if VARIANT_OF in tags:
         return {"variant": tags.get(VARIANT_RECIPE, NOT_KNOWN), "made of the digest": tags[VARIANT_OF]}
     return {"trained because": " ".join(filter(None, (tags.get("reason"), tags.get("reason.text"))))}

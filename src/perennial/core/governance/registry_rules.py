@@ -27,6 +27,7 @@ from datetime import datetime
 
 from perennial.core.governance.identity import Role
 from perennial.core.governance.lifecycle import PURGED
+from perennial.core.recalibration.attempt import RECALIBRATION_OF, RECALIBRATION_TRAINED
 from perennial.core.release.approval import TAG, WAITING
 from perennial.core.training.imported import FILE_TAG, TRAINED_TAG
 from perennial.core.training.reproduction import RULE as REPRODUCTION
@@ -42,6 +43,7 @@ FIXED = frozenset(
         *("digest", "capsule", "semantic_version", "requested_by", "architecture", "champion.digest"),
         *("code", "data.revision", "data.source", "data_checks", "features_hash", "figures_hash"),
         *("framework", "holdout_from", FILE_TAG, TRAINED_TAG, VARIANT_OF, VARIANT_RECIPE, VARIANT_KEY),
+        *(RECALIBRATION_OF, RECALIBRATION_TRAINED),
         *("model.bytes", "model.input", "model.output", "model.parameters", "reason", "reason.text", "spec"),
     }
 )

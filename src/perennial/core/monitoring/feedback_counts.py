@@ -18,6 +18,7 @@ class FeedbackCounts:
         invalid: predictions whose label is not valid for their kind of task, by source; not stored either.
         broken: lines of the servers' files that are no feedback.
         broken_predictions: lines of the prediction log that are no request.
+        too_often: predictions that a source has reviewed too often, by source; the further review is not stored.
         newest_labels: time at which the newest stored label of each model arrived.
     """
 
@@ -29,6 +30,7 @@ class FeedbackCounts:
     broken_predictions: int = 0
     invalid: Mapping[str, int] = field(default_factory=dict)
     newest_labels: Mapping[str, datetime] = field(default_factory=dict)
+    too_often: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def alarms(self) -> tuple[str, ...]:
@@ -39,6 +41,7 @@ class FeedbackCounts:
                 (self.unknown, "that were never answered"),
                 (self.foreign, "of other models"),
                 (self.invalid, "with a label that is not valid for the kind of task"),
+                (self.too_often, "that it has reviewed too often"),
             )
             for source, count in sorted(counts.items())
         ]

@@ -152,8 +152,8 @@ def verdict(
     """
     apart = {"unknown_share": unknown, "refused_share": refused}
     shares = [
-        (*_traffic_share(spec.unknown_share, unknown, "predictions without any known feature"), None),
-        (*_traffic_share(spec.refused_share, refused, "requests refused"), None),
+        (*traffic_share(spec.unknown_share, unknown, "predictions without any known feature"), None),
+        (*traffic_share(spec.refused_share, refused, "requests refused"), None),
     ]
     if rows < spec.min_window or (requests is not None and requests < spec.min_requests):
         text = f"{rows} predictions since the release, {spec.min_window} needed"
@@ -191,7 +191,8 @@ def verdict(
     )
 
 
-def _traffic_share(levels: ShareLevels, share: float | None, what: str) -> tuple[Level, str]:
+def traffic_share(levels: ShareLevels, share: float | None, what: str) -> tuple[Level, str]:
+    """Return the level that a share of the traffic reaches, with a sentence; at most a warning."""
     if share is None or share < levels.watch:
         return Level.OK, ""
     return Level.WARN if share >= levels.warn else Level.WATCH, f"{share:.0%} of the {what}"

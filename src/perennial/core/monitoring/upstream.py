@@ -6,11 +6,14 @@ a broken source learns the fault.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 import numpy as np
+from scipy.special import stdtrit
 
+from perennial.core.monitoring.batch_means import batch_mean
 from perennial.core.monitoring.drift import Bins, ColumnDrift, counts, psi, shares
 
 UNITS = (60, 1000, 3600, 100, 24, 1024, 2.54, 12, 0.4536, 1.609)
@@ -21,10 +24,8 @@ OTHER_UNIT = 1.5
 """Least ratio of medians that is called another unit."""
 FEW_VALUES = 10
 """Fewer different values in the reference say nothing of a unit, and little of a constant."""
-MORE_MISSING = 0.1
-MORE_REPEATED = 0.3
-SILENT = 10.0
-"""Times the longest pause between two rows of the window."""
+ERRS = 0.01
+"""Share of looks at features without a fault that call any of them newly missing."""
 DAYS_SEEN = timedelta(days=2)
 """Shorter windows do not know the pauses of a night."""
 
@@ -49,9 +50,6 @@ def faults(
 
 
 def _fault(name: str, reference: np.ndarray, window: np.ndarray, bins: int, same: float) -> str:
-    absent = [float(np.isnan(values).mean()) for values in (reference, window)]
-    if absent[1] >= absent[0] + MORE_MISSING:
-        return f"{name} is missing in {absent[1]:.0%} of the rows, {absent[0]:.0%} before"
     old, new = (values[~np.isnan(values)] for values in (reference, window))
     if new.size == 0 or np.unique(old).size < FEW_VALUES:
         return ""
@@ -72,31 +70,62 @@ def _fault(name: str, reference: np.ndarray, window: np.ndarray, bins: int, same
     return f"{name} is {ratio:.3g} times as large, distributed as before{unit}"
 
 
-def repeated(reference: np.ndarray, window: np.ndarray) -> str:
-    """Return a sentence if the window repeats its rows far more than as many of the reference do; else none.
+def newly_missing(
+    columns: Mapping[str, tuple[np.ndarray, np.ndarray]], group: np.ndarray, asked: np.ndarray, more: float
+) -> tuple[str, ...]:
+    """Return a sentence per feature whose share of missing values has grown by `more` at least, and provably.
+
+    Values of a request are missing together, and those of its neighbours often too, so the error of a share is that of
+    runs of whole clusters (`batch_means`); the level is divided over the features.
+
+    Args:
+        columns: name -> values of the reference, float [n], and of the window, float [m]; NaN where missing.
+        group, asked: [n] and [m], the cluster of each row.
+    """
+    absent = {
+        name: tuple(np.isnan(values).astype(float) for values in pair) for name, pair in columns.items()
+    }
+    texts = []
+    for name, (before, after) in absent.items():
+        if after.mean() < before.mean() + more:
+            continue
+        later, earlier = batch_mean(after, asked), batch_mean(before, group)
+        if later is None or earlier is None:
+            continue
+        t = float(stdtrit(min(later.batches, earlier.batches) - 1, 1 - ERRS / len(absent)))
+        if later.value - earlier.value <= t * math.hypot(later.error, earlier.error):
+            continue
+        texts.append(f"{name} is missing in {after.mean():.0%} of the rows, {before.mean():.0%} before")
+    return tuple(texts)
+
+
+def repeated(reference: np.ndarray, window: np.ndarray, more: float) -> str:
+    """Return a sentence if the window repeats its rows more than as many of the reference do; else none.
 
     Args:
         reference, window: float [n, columns] and [m, columns].
+        more: least growth of the share of such rows.
     """
     size = min(len(reference), len(window))
     shown = [1 - len(np.unique(rows[-size:], axis=0)) / size for rows in (reference, window)]
-    if shown[1] < shown[0] + MORE_REPEATED:
+    if shown[1] < shown[0] + more:
         return ""
     return f"{shown[1]:.0%} of the rows repeat another one exactly, {shown[0]:.0%} before"
 
 
-def silent(at: Sequence[datetime], now: datetime, every: timedelta) -> str:
+def silent(at: Sequence[datetime], now: datetime, every: timedelta, times_longest: float) -> str:
     """Return a sentence if no prediction came for far longer than ever in the window, and for several looks.
 
     Args:
         at: times of the window's rows, rising.
         every: time between two looks.
+        times_longest: multiple of the longest pause between two rows that is no pause any more.
     """
     times = np.array([moment.timestamp() for moment in at])
     pause = now.timestamp() - times[-1]
     longest = float(np.diff(times).max(initial=0.0))
     if times[-1] - times[0] < DAYS_SEEN.total_seconds():
         return ""
-    if pause <= max(SILENT * longest, 2 * every.total_seconds()):
+    if pause <= max(times_longest * longest, 2 * every.total_seconds()):
         return ""
     return f"no prediction for {pause / 3600:.1f} h, at most {longest / 3600:.2g} h between two before"

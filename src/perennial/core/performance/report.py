@@ -10,6 +10,7 @@ from pydantic import AwareDatetime, Field
 from perennial.core.evaluation.metrics import Estimate
 from perennial.core.frozen import Frozen
 from perennial.core.governance.document import Document, Picture, Section, Table
+from perennial.core.monitoring.day_check import ColumnProfile, DayCheck
 from perennial.core.performance.figures import (
     Anomaly,
     FairnessFigures,
@@ -20,6 +21,7 @@ from perennial.core.performance.figures import (
     Trend,
     VersionUse,
 )
+from perennial.core.performance.live_rows import live_rows
 
 NONE_YET = "No labels came for these answers."
 
@@ -45,6 +47,10 @@ class PerformanceReport(Frozen):
     events: dict[str, int] = Field(description="kind of ledger entry -> number in this time")
     units: dict[str, str] = Field(default_factory=dict, description="business metric -> unit")
     recommendations: tuple[Recommendation, ...] = ()
+    check: DayCheck | None = Field(None, description="newest check of a day of live rows")
+    profile: tuple[ColumnProfile, ...] = Field(
+        (), description="columns of the daily profiles of this time, merged"
+    )
 
     @property
     def predictions(self) -> int:
@@ -69,6 +75,7 @@ def make_document(report: PerformanceReport, pictures: Sequence[Picture]) -> Doc
             _anomalies(report),
             *_business(report),
             _traffic(report),
+            live_rows(report.check, report.profile),
             Section(
                 title="What happened",
                 text=() if report.events else ("No entry of the ledger is about this time.",),

@@ -24,6 +24,7 @@ class FailedRule(Frozen):
     column: str | None
     observed: str
     rows: tuple[dict[str, Any], ...] = Field((), description="sample rows that break the rule")
+    broken: int = Field(0, ge=0, description="number of rows that break it; 0 for a rule about the table")
 
 
 class CheckReport(Frozen):

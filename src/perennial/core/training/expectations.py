@@ -10,6 +10,13 @@ from pydantic import Field, model_validator
 from perennial.core.frozen import Frozen
 
 NOW = "now"
+ROWS = (
+    "expect_column_values_", "expect_column_value_lengths_", "expect_column_pair_values_", "expect_multicolumn_",
+    "expect_select_column_values_",
+)  # fmt: skip
+"""Beginnings of the names of rules about each row; the library names them so."""
+ORDERED = ("_unique", "_increasing", "_decreasing", "_of_type", "_in_type_list")
+"""Ends of those that speak of the whole table or of its storage all the same."""
 
 
 class Expectation(Frozen):
@@ -26,6 +33,11 @@ class Expectation(Frozen):
             return None
         named = [self.kwargs[key] for key in ("column", "column_A", "column_B") if key in self.kwargs]
         return ", ".join([*named, *self.kwargs.get("column_list", [])]) or None
+
+    @property
+    def is_about_rows(self) -> bool:
+        """Return whether the rule holds for each row by itself, so that live rows have to keep it too."""
+        return self.type.startswith(ROWS) and not self.type.endswith(ORDERED)
 
     @property
     def wanted(self) -> str:

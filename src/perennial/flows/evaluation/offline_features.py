@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -86,3 +86,13 @@ def logged_requests(log: pd.DataFrame) -> list[dict[str, Any]]:
         {**json.loads(entity), **json.loads(context)}
         for entity, context in zip(log["entity"], log["context"], strict=True)
     ]
+
+
+def logged_slices(log: pd.DataFrame, columns: Iterable[str]) -> dict[str, np.ndarray]:
+    """Return the columns that every logged row names as a key or a request value, texts [n] each."""
+    requests = logged_requests(log)
+    return {
+        column: np.array([str(request[column]) for request in requests])
+        for column in columns
+        if all(column in request for request in requests)
+    }

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from perennial.core.evaluation.imported_record import again
 from perennial.core.evaluation.variant_figures import VariantFigures
+from perennial.core.recalibration.attempt import RECALIBRATION_OF, is_recalibrated
 from perennial.core.spec import ModelSpec
 from perennial.core.training.imported import is_imported
 from perennial.core.training.registration import VersionRecord
@@ -56,7 +57,7 @@ def optimise(
     Raises:
         UnknownVersion: the registry has no such version.
         SpecError: the spec says nothing about variants, or names other features than the version has.
-        NotOptimisable: the version is imported, or is itself a variant.
+        NotOptimisable: the version is imported, a recalibration, or itself a variant.
         ModelFileError, DatasetMissing, ChecksumMismatch: capsule or data of its training are not there any more.
     """
     refuse_without_policy(spec)
@@ -103,12 +104,17 @@ def refuse(parent: VersionRecord) -> None:
     """Refuse what no variant is made of.
 
     Raises:
-        NotOptimisable: the version is imported, or is itself a variant.
+        NotOptimisable: the version is imported, a recalibration, or itself a variant.
     """
     if is_imported(parent.tags):
         raise NotOptimisable(
             f"{parent.ref} is imported: the rows that it learnt from are not here to calibrate or teach with",
             hint="convert it where it was trained, and import the result",
+        )
+    if is_recalibrated(parent.tags):
+        raise NotOptimisable(
+            f"{parent.ref} is a recalibration: the rows of its training do not judge it",
+            hint=f"optimise the version with its weights, {parent.tags[RECALIBRATION_OF][:12]}, then recalibrate that",
         )
     if is_variant(parent.tags):
         raise NotOptimisable(

@@ -1,4 +1,4 @@
-"""Store the labels and rewards that the model servers received."""
+"""Store the labels, rewards and reviews that the model servers received."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
+from perennial.core.governance.reviews import Review
 from perennial.core.monitoring.feedback_counts import FeedbackCounts
 from perennial.core.tasks.stored import logged_task
 from perennial.ports import FeedbackStore
@@ -31,6 +32,8 @@ class FeedbackBatch(Protocol):
 
     @property
     def rewards(self) -> dict[str, float]: ...
+    @property
+    def reviews(self) -> tuple[Review, ...]: ...
 
 
 class Inbox(Protocol):
@@ -63,6 +66,8 @@ class Answered(Protocol):
 def ingest(inbox: Inbox, store: FeedbackStore, answered: Answered) -> FeedbackCounts:
     """Store the pending feedback about predictions that were answered, then mark it as stored.
 
+    Reviews become labels only where a model's spec says so (`votes.known_labels`).
+
     A class becomes its place among the classes of the task that the prediction was answered under.
 
     If the process is killed between the two steps, the same labels are stored again, which changes nothing.
@@ -72,10 +77,12 @@ def ingest(inbox: Inbox, store: FeedbackStore, answered: Answered) -> FeedbackCo
     unknown: Counter[str] = Counter()
     foreign: Counter[str] = Counter()
     invalid: Counter[str] = Counter()
+    too_often: Counter[str] = Counter()
     newest: dict[str, datetime] = {}
     for batch in batches:
-        received += len(batch.labels) + len(batch.rewards)
-        ids = batch.labels.keys() | batch.rewards.keys()
+        received += len(batch.labels) + len(batch.rewards) + len(batch.reviews)
+        reviewed = {review.prediction_id: review for review in batch.reviews}
+        ids = batch.labels.keys() | batch.rewards.keys() | reviewed.keys()
         known = answered.models(ids)
         allowed = {name for name, model in known.items() if not batch.models or model in batch.models}
         labels = _numbers({name: batch.labels[name] for name in batch.labels.keys() & allowed}, answered)
@@ -83,10 +90,17 @@ def ingest(inbox: Inbox, store: FeedbackStore, answered: Answered) -> FeedbackCo
         changed += store.put(labels, batch.at, batch.source) if labels else 0
         newest |= {model: batch.at for name in labels if _is_newer(newest, model := known[name], batch.at)}
         changed += store.put_rewards(rewards, batch.at, batch.source) if rewards else 0
+        reviews = _with_numbers([reviewed[name] for name in reviewed.keys() & allowed], answered)
+        often: tuple[str, ...] = ()
+        if reviews:
+            more, often = store.put_reviews(reviews, batch.at, batch.source, known)
+            changed += more
+        wrong = (reviewed.keys() & allowed) - {review.prediction_id for review, _ in reviews}
         for counts, reason, refused in (
             (unknown, "unknown", ids - known.keys()),
             (foreign, "foreign", known.keys() - allowed),
-            (invalid, "invalid", (batch.labels.keys() & allowed) - labels.keys()),
+            (invalid, "invalid", ((batch.labels.keys() & allowed) - labels.keys()) | wrong),
+            (too_often, "too often", often),
         ):
             if refused:
                 counts[batch.source] += len(refused)
@@ -100,6 +114,7 @@ def ingest(inbox: Inbox, store: FeedbackStore, answered: Answered) -> FeedbackCo
         inbox.broken,
         invalid=dict(invalid),
         newest_labels=newest,
+        too_often=dict(too_often),
     )
 
 
@@ -112,3 +127,14 @@ def _numbers(labels: Mapping[str, float | str], answered: Answered) -> dict[str,
     tasks = answered.tasks(labels)
     numbers = {name: logged_task(tasks[name]).vote(label) for name, label in labels.items()}
     return {name: number for name, number in numbers.items() if number is not None}
+
+
+def _with_numbers(reviews: Sequence[Review], answered: Answered) -> list[tuple[Review, float | None]]:
+    """Return the reviews that are valid for the task of their prediction, with the right value as a number."""
+    values = {review.prediction_id: review.value for review in reviews if review.value is not None}
+    numbers = _numbers(values, answered)
+    return [
+        (review, numbers.get(review.prediction_id))
+        for review in reviews
+        if review.value is None or review.prediction_id in numbers
+    ]

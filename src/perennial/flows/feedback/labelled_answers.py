@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from perennial.core.spec import ModelSpec
-from perennial.flows.feedback.votes import counted, request_of, votes
+from perennial.flows.feedback.votes import counted, known_labels, request_of, votes
 from perennial.ports import FeedbackStore, PredictionLog
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def labelled_answers(
     log = predictions.read(spec.name, since=since)
     log = log[~log["shadow"].astype(bool)]
     log = log if digest is None else log[log["digest"] == digest]
-    known = log.merge(votes(feedback.labels(since=since)), on="prediction_id")
+    known = log.merge(votes(known_labels(spec.release.feedback, feedback, since)), on="prediction_id")
     known = counted(known, spec.release.feedback).drop_duplicates("prediction_id").reset_index(drop=True)
     return known.assign(request=request_of(known)).reindex(
         columns=[*known.columns, *({"answer", "request"} - set(known.columns))]

@@ -14,9 +14,26 @@ from perennial.core.tasks import Task
 from perennial.core.tasks.stored import logged_task
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     import pandas as pd
 
-    from perennial.ports import BySource
+    from perennial.ports import BySource, FeedbackStore
+
+
+def known_labels(policy: FeedbackSpec, feedback: FeedbackStore, since: datetime | None = None) -> BySource:
+    """Return the labels by source, with the right values of reviews where the policy counts them.
+
+    A source that sent a label about a prediction has that one, whatever its review says: a source has one vote.
+    """
+    labels = feedback.labels(since=since)
+    if not policy.reviews:
+        return labels
+    reviewed = feedback.reviewed(since=since)
+    return {
+        source: {**reviewed.get(source, {}), **labels.get(source, {})}
+        for source in labels.keys() | reviewed.keys()
+    }
 
 
 def votes(values: BySource) -> pd.DataFrame:

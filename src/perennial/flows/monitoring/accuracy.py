@@ -10,7 +10,7 @@ import numpy as np
 from perennial.core.monitoring.label_delay import LabelDelay
 from perennial.core.release.label_counts import LabelCounts
 from perennial.core.release_spec import FeedbackSpec
-from perennial.flows.feedback.votes import counted, losses, right, votes
+from perennial.flows.feedback.votes import counted, known_labels, losses, right, votes
 from perennial.flows.monitoring.labels_by_truth import answered, by_truth, grouped, weighed
 from perennial.flows.monitoring.truths import Truths
 from perennial.ports import FeedbackStore, PredictionLog
@@ -45,7 +45,7 @@ def accuracy(
         now, delay: count only requests that are old enough; None: all of them, and the counts say that the delay
             is not known.
     """
-    labels = feedback.labels(since=since)
+    labels = known_labels(policy, feedback, since)
     if not labels:  # the log, which is far larger, need not be read
         return {}
     log = predictions.read(model, since=since)

@@ -48,11 +48,10 @@ class Labelled:
 
 
 @dataclass(frozen=True)
-class ReferenceAndWindow:
-    """Rows that an alarm is about."""
+class Judged:
+    """What an alarm is about."""
 
     reference: pd.DataFrame
-    window: pd.DataFrame
     key: str
     """Key of the window."""
     past: list[LedgerRow]
@@ -79,7 +78,7 @@ def withhold_or_go_on(
     target: Target,
     judged: MonitorVerdict,
     decision: Retrain,
-    rows: ReferenceAndWindow,
+    rows: Judged,
     ports: Labelled,
     now: datetime,
 ) -> tuple[Retrain | Hold, Backtest | None]:
@@ -91,22 +90,22 @@ def withhold_or_go_on(
     trained = since_training(rows.past, target.digest, now)
     since = min(trained, look_back(now))
     answered = labelled_answers(spec, target.digest, since, ports.predictions, ports.feedback)
+    broken = tuple(
+        Doubt(kind=DoubtKind.UPSTREAM, text=f"{text}: mend what sends it") for text in judged.faults
+    )
     ahead = look_ahead(
         spec,
         target,
         rows.reference,
-        rows.window,
         judged.reference,
         decision.reason is Reason.ACCURACY,
         answered,
         int((answered["at"] >= trained).sum()),
         ports.references,
         now,
+        broken,
     )
-    broken = tuple(
-        Doubt(kind=DoubtKind.UPSTREAM, text=f"{text}: mend what sends it") for text in judged.faults
-    )
-    doubts = (*broken, *ahead.doubts)
+    doubts = ahead.doubts
     if not doubts:
         return decision, ahead.backtest
     entry = withheld_entry(

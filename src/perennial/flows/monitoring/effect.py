@@ -29,7 +29,7 @@ from perennial.core.version import VersionRef
 from perennial.errors import UnknownRelease
 from perennial.flows.evaluation.answer_again import answer_again
 from perennial.flows.evaluation.offline_features import OfflineSource
-from perennial.flows.feedback.votes import counted, losses, request_of, right, votes
+from perennial.flows.feedback.votes import counted, known_labels, losses, request_of, right, votes
 from perennial.flows.versions import find_version
 from perennial.ports import FeedbackStore, Labels, Ledger, PredictionLog, Registry, ReleaseStore, Scorer
 
@@ -72,7 +72,8 @@ def measure_effect(
     mine = (log["digest"] == status.candidate.digest) & ~log["shadow"].astype(bool) & (log["at"] < until)
     log = log[mine].reset_index(drop=True)
     known = counted(
-        log.merge(votes(ports.feedback.labels(since=since)), on="prediction_id"), spec.release.feedback
+        log.merge(votes(known_labels(spec.release.feedback, ports.feedback, since)), on="prediction_id"),
+        spec.release.feedback,
     )
     measured, labels, left_out = None, 0, 0
     if len(known):

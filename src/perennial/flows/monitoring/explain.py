@@ -6,9 +6,11 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from perennial.core.monitoring.drift import ColumnDrift
 from perennial.core.monitoring.levels import Level, MonitorVerdict
-from perennial.core.monitoring.upstream import faults, repeated, silent
+from perennial.core.monitoring.upstream import faults, newly_missing, repeated, silent
 from perennial.core.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -21,19 +23,29 @@ def explained(
     """Return the verdict with what explains it; a fault of the source is at least a warning, of the traffic a watch.
 
     Args:
-        reference, window: rows in time order, features under their own names; the window has `at`.
+        reference, window: rows in time order, features under their own names; the window has `at` and `request`.
     """
     policy = spec.monitoring
     columns = {
-        name: (reference[name].to_numpy(dtype=float), window[name].to_numpy(dtype=float))
+        name: _values(name, reference, window)
         for name in policy.columns
         if name in reference and name in window
     }
-    broken = faults(columns, judged.drifts, policy.bins, policy.psi.watch)
     names = [name for name in spec.features.names if name in reference and name in window]
-    rows = (each[names].to_numpy(dtype=float) for each in (reference, window))
+    counted = spec.features.bucket_columns
+    inputs = {name: _values(name, reference, window) for name in names if name not in counted}
+    asked = window["request"].to_numpy()
+    broken = (
+        *newly_missing(
+            inputs, reference[spec.evaluation.group].to_numpy(), asked, policy.upstream.newly_missing
+        ),
+        *faults(columns, judged.drifts, policy.bins, policy.psi.watch),
+    )
+    rows = reference[names].to_numpy(dtype=float), window[names].to_numpy(dtype=float)
     times = [moment.to_pydatetime() for moment in window["at"]]
-    odd = tuple(text for text in (repeated(*rows), silent(times, now, policy.every)) if text)
+    copies = repeated(*rows, more=policy.upstream.repeated)
+    pause = silent(times, now, policy.every, policy.upstream.silence)
+    odd = tuple(text for text in (copies, pause) if text)
     least = Level.WARN if broken else Level.WATCH if odd else Level.UNSURE
     first = len(judged.causes)
     return judged.model_copy(
@@ -49,6 +61,10 @@ def explained(
             ),
         }
     )
+
+
+def _values(name: str, reference: pd.DataFrame, window: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    return reference[name].to_numpy(dtype=float), window[name].to_numpy(dtype=float)
 
 
 def _since(drifts: Sequence[ColumnDrift], at: Sequence[datetime], watch: float) -> Iterator[str]:

@@ -12,14 +12,13 @@ from perennial.core.monitoring.drift import SCORE
 from perennial.core.monitoring.harm_detector import MONTH, DetectorState
 from perennial.core.monitoring.harm_intake import with_predictions
 from perennial.core.spec import ModelSpec
-from perennial.flows.feedback.votes import quality, request_of
+from perennial.flows.feedback.votes import known_labels, quality
 from perennial.flows.monitoring.reference import right_on_reference
-from perennial.ports import DetectorStore, FeedbackStore, PredictionLog
+from perennial.flows.monitoring.watched_log import WatchedLog
+from perennial.ports import DetectorStore, FeedbackStore
 
 if TYPE_CHECKING:
     import pandas as pd
-
-NEEDED = ["prediction_id", "request_id", "score", "decision", "task", "answer"]
 
 
 def harm_seen(
@@ -27,7 +26,7 @@ def harm_seen(
     digest: str,
     reference: pd.DataFrame,
     detectors: DetectorStore,
-    predictions: PredictionLog,
+    watched: WatchedLog,
     feedback: FeedbackStore,
     now: datetime,
     budget: float,
@@ -54,14 +53,13 @@ def harm_seen(
             return None
         begin = now - MONTH if before is None else max(before.until, now - MONTH)
         state = DetectorState.begin(digest, known, begin, before)
-    log = predictions.read(spec.name, state.until)
-    rows = log[(log["digest"] == digest) & ~log["shadow"].astype(bool)] if len(log) else log
+    rows = watched.rows(spec, digest, state.until, now).unjudged(state.until)
     if len(rows):
         value = _values(rows, spec, feedback, state.until)
         state = with_predictions(
             state,
             rows["at"].to_numpy(dtype="datetime64[us]").astype(np.int64),
-            request_of(rows).to_numpy(dtype=str),
+            rows["cluster"].to_numpy(),
             value,
             now,
             spec.monitoring.label_delay,
@@ -92,6 +90,11 @@ def batched_reference(spec: ModelSpec, reference: pd.DataFrame) -> BatchedRefere
 
 def _values(rows: pd.DataFrame, spec: ModelSpec, feedback: FeedbackStore, since: datetime) -> np.ndarray:
     """Return the value of each prediction by the labels that count, float [n]; NaN without one."""
-    known = quality(rows.reindex(columns=NEEDED), feedback.labels(since=since), spec.release.feedback)
+    labels = known_labels(spec.release.feedback, feedback, since)
+    named = rows["prediction_id"].isin({name for given in labels.values() for name in given}).to_numpy()
+    labelled = rows[named].astype({"prediction_id": object})
+    known = quality(labelled, labels, spec.release.feedback)
     value = known["right"].where(known["loss"].isna(), -known["loss"])
-    return rows["prediction_id"].map(value).to_numpy(dtype=float)
+    values = np.full(len(rows), np.nan)
+    values[named] = labelled["prediction_id"].map(value).to_numpy(dtype=float)
+    return values

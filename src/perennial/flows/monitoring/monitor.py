@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from perennial.core.events import Entry, Event, LedgerRow, SystemActor
 from perennial.core.monitoring.alarm_budget import AlarmBudget
+from perennial.core.monitoring.day_check import with_check
 from perennial.core.monitoring.drift import ColumnDrift
 from perennial.core.monitoring.feedback_counts import FeedbackCounts
 from perennial.core.monitoring.harm_detector import Harm
@@ -28,13 +29,16 @@ from perennial.core.tasks import Task
 from perennial.core.tasks.stored import logged_task
 from perennial.errors import RouterUnavailable, ToolError
 from perennial.flows.feedback.votes import counted, covered, request_of, right, votes
-from perennial.flows.monitoring.decide import Labelled, ReferenceAndWindow, decide, withhold_or_go_on
+from perennial.flows.monitoring.daily.check import newest_check
+from perennial.flows.monitoring.decide import Judged, Labelled, decide, withhold_or_go_on
+from perennial.flows.monitoring.early import EarlyLooks
 from perennial.flows.monitoring.estimate import accuracy_estimated
 from perennial.flows.monitoring.explain import explained
 from perennial.flows.monitoring.harm import harm_seen
 from perennial.flows.monitoring.reference import reference_rows, right_on_reference
 from perennial.flows.monitoring.retrain import raise_and_record
-from perennial.flows.monitoring.window import RefusedTraffic, Window, read_window
+from perennial.flows.monitoring.watched_log import WatchedLog
+from perennial.flows.monitoring.window import RefusedTraffic, Window
 from perennial.ports import (
     DetectorStore,
     DriftReporter,
@@ -62,6 +66,8 @@ class MonitorPorts:
     registry: Registry
     tracker: Tracker
     predictions: PredictionLog
+    """The whole log, for what an alarm asks."""
+    watched: WatchedLog
     feedback: FeedbackStore
     ledger: Ledger
     drift: DriftReporter
@@ -71,6 +77,8 @@ class MonitorPorts:
     refused: RefusedTraffic = field(default_factory=RefusedTraffic)
     references: Callable[[Task], Mapping[str, Reference]] = lambda task: {}
     """Returns the cheap models of a kind of task by name, for the back-test; none: no back-test."""
+    early: EarlyLooks | None = None
+    """What remembers each look, so that the next one may be early."""
 
 
 @dataclass(frozen=True)
@@ -115,20 +123,24 @@ def monitor_model(
     # Fetched early, so that the first verdict on a champion does not depend on the registry.
     reference = reference_rows(spec, ports.registry, target, folders.references)
     detector = harm_seen(
-        spec, target.digest, reference, ports.detectors, ports.predictions, ports.feedback, now,
+        spec, target.digest, reference, ports.detectors, ports.watched, ports.feedback, now,
         ports.budget.share,
     )  # fmt: skip
-    seen = read_window(spec, ports.predictions, target, now)
-    window, policy = seen.rows, spec.monitoring
+    counted = None if detector is None else detector.until
+    seen = ports.watched.rows(spec, target.digest, counted, now).window(now)
+    window, policy = seen.rows.assign(request=request_of(seen.rows)), spec.monitoring
     refused = _refused_share(spec.name, ports)
     if len(window) < policy.min_window or seen.requests < policy.min_requests:
         judged = verdict(policy, (), None, None, len(window), seen.requests, seen.unknown, refused)
         return MonitorResult(spec.name, now, target, judged, Hold(why=judged.reasons[0]))
     report = folders.reports / spec.name / f"{now:%Y%m%dT%H%M%S}.html"
     drifts = ports.drift.compare(spec, reference, window, report)
+    if ports.early is not None:
+        ports.early.looked(spec, target.digest, reference, window)
     harm = None if detector is None else detector.harm
     judged = _judge(spec, reference, seen, drifts, ports.feedback, refused, harm)
     judged = explained(spec, reference, window, judged, now)
+    judged = with_check(judged, newest_check(folders.reports, spec, target, now))
     judged = judged.model_copy(update={"estimated": accuracy_estimated(spec, reference, window)})
     key = f"{target.digest[:12]}-{window['prediction_id'].iloc[-1]}"
     alarmed = JudgedWindow.of(key, target.digest, policy, drifts)
@@ -137,7 +149,7 @@ def monitor_model(
     backtest = None
     if isinstance(decision, Retrain):
         sources = Labelled(ports.ledger, ports.predictions, ports.feedback, ports.references)
-        seen_rows = ReferenceAndWindow(reference, window, key, rows)
+        seen_rows = Judged(reference, key, rows)
         decision, backtest = withhold_or_go_on(spec, target, judged, decision, seen_rows, sources, now)
     if isinstance(decision, Retrain):
         extra = retraining_event(
@@ -165,8 +177,8 @@ def _judge(
     rows = window.rows
     known = accuracy_known(spec, reference)
     labels = feedback.labels(rows["at"].iloc[0].floor("us").to_pydatetime())
-    seen = accuracy_seen(rows, labels, spec.release.feedback)
-    covered = coverage_seen(rows, labels, spec.release.feedback)
+    judged = labelled(rows, labels, spec.release.feedback)
+    seen, covered = accuracy_seen(judged), coverage_seen(judged)
     return verdict(
         spec.monitoring,
         drifts,
@@ -196,18 +208,22 @@ def accuracy_known(spec: ModelSpec, reference: pd.DataFrame) -> AccuracyEstimate
     )
 
 
-def accuracy_seen(window: pd.DataFrame, labels: BySource, policy: FeedbackSpec) -> AccuracyEstimate | None:
-    """Estimate the accuracy of the logged decisions on the rows of the window with labels that count."""
-    known = _labelled(window, labels, policy)
+def labelled(window: pd.DataFrame, labels: BySource, policy: FeedbackSpec) -> pd.DataFrame:
+    """Return the logged answers of a window with the labels that count, a row per label."""
+    known = window.reindex(columns=["prediction_id", "request_id", "score", "decision", "task", "answer"])
+    return counted(known.merge(votes(labels), on="prediction_id"), policy)
+
+
+def accuracy_seen(known: pd.DataFrame) -> AccuracyEstimate | None:
+    """Estimate the accuracy of labelled decisions."""
     return _by_request(known.assign(share=right(known)))
 
 
-def coverage_seen(window: pd.DataFrame, labels: BySource, policy: FeedbackSpec) -> Coverage | None:
-    """Estimate how often the intervals of the logged answers hold the labels that count.
+def coverage_seen(known: pd.DataFrame) -> Coverage | None:
+    """Estimate how often the intervals of labelled answers hold their labels.
 
     None without intervals, with few labels, or with answers of different claims.
     """
-    known = _labelled(window, labels, policy)
     claims = {logged_task(str(text)).claimed for text in known["task"].unique()}
     if len(claims) != 1 or (claimed := claims.pop()) is None:
         return None
@@ -223,12 +239,6 @@ def _by_request(rows: pd.DataFrame) -> AccuracyEstimate | None:
     by_prediction = rows.assign(request=request_of(rows)).groupby("prediction_id", sort=False)
     share, group = by_prediction["share"].mean(), by_prediction["request"].first()
     return AccuracyEstimate.of(share.to_numpy(dtype=float), group.to_numpy(dtype=str))
-
-
-def _labelled(window: pd.DataFrame, labels: BySource, policy: FeedbackSpec) -> pd.DataFrame:
-    """Return the logged answers of a window with the labels that count, a row per label."""
-    known = window.reindex(columns=["prediction_id", "request_id", "score", "decision", "task", "answer"])
-    return counted(known.merge(votes(labels), on="prediction_id"), policy)
 
 
 def _record_level(

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from perennial.core.monitoring.day_check import ColumnProfile, DayCheck
 from perennial.core.monitoring_spec import BusinessSpec
 from perennial.core.performance.anomalies import anomalies
 from perennial.core.performance.cluster_mean import ClusterMean, difference
@@ -21,7 +22,7 @@ from perennial.core.performance.trend import trend
 from perennial.core.release.traffic import PoolName
 from perennial.core.spec import ModelSpec
 from perennial.errors import RouterUnavailable
-from perennial.flows.feedback.votes import quality
+from perennial.flows.feedback.votes import known_labels, quality
 from perennial.flows.monitoring.performance_groups import fairness_figures, slice_figures
 from perennial.ports import FeedbackStore, GroupFigures, Ledger, PredictionLog, Router
 
@@ -50,6 +51,11 @@ class ReportPorts:
 
     Raises SpecError where the query does not run.
     """
+    checks: Callable[[str, date], tuple[DayCheck | None, tuple[ColumnProfile, ...]]] = lambda model, since: (
+        None,
+        (),
+    )
+    """Model and first day -> newest check of a day, and the merged profiles since."""
 
 
 def performance_report(
@@ -71,6 +77,7 @@ def performance_report(
     events = Counter(
         str(row.entry.kind) for row in ports.ledger.rows(spec.name) if since <= row.entry.at <= now
     )
+    check, profile = ports.checks(spec.name, since.date())
     report = PerformanceReport(
         model=spec.name,
         made=now,
@@ -87,6 +94,8 @@ def performance_report(
         traffic=traffic,
         events=dict(sorted(events.items())),
         units={name: metric.unit for name, metric in spec.monitoring.business.items()},
+        check=check,
+        profile=profile,
     )
     return report.model_copy(update={"recommendations": recommend(report, spec)})
 
@@ -95,7 +104,10 @@ def _answers(spec: ModelSpec, ports: ReportPorts, since: datetime, now: datetime
     """Return the answers to clients in time order, with `right`, `loss` and `label` (NaN without a label)."""
     rows = ports.predictions.read(spec.name, since)
     rows = rows[~rows["shadow"].astype(bool) & (rows["at"] <= now)].reset_index(drop=True)
-    return rows.join(quality(rows, ports.feedback.labels(since), spec.release.feedback), on="prediction_id")
+    return rows.join(
+        quality(rows, known_labels(spec.release.feedback, ports.feedback, since), spec.release.feedback),
+        on="prediction_id",
+    )
 
 
 def _cut(rows: pd.DataFrame, begin: datetime, now: datetime) -> list[tuple[datetime, datetime, pd.DataFrame]]:

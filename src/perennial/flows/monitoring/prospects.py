@@ -18,11 +18,11 @@ from perennial.core.monitoring.worth.prospects import (
     LATEST,
     Backtest,
     Doubt,
-    broken_features,
     few_labels,
     no_gain,
     prior_shift,
 )
+from perennial.core.recalibration.attempt import weights_of
 from perennial.core.release.traffic import Target
 from perennial.core.spec import ModelSpec
 from perennial.core.tasks import Task
@@ -52,26 +52,25 @@ def look_ahead(
     spec: ModelSpec,
     target: Target,
     reference: pd.DataFrame,
-    window: pd.DataFrame,
     known_accuracy: AccuracyEstimate | None,
     lost_accuracy: bool,
     answered: pd.DataFrame,
     labels_since: int | None,
     references: Callable[[Task], Mapping[str, Reference]],
     now: datetime,
+    broken: tuple[Doubt, ...] = (),
 ) -> Prospects:
     """Return the reasons why a training would not help, and the back-test where there are none.
 
     Args:
-        target: champion. reference, window: its rows, features under their own names.
+        target: champion. reference: its rows.
         known_accuracy: in the reference. lost_accuracy: the alarm is about a loss of it.
         answered: from `labelled_answers`.
+        broken: of the source; what lacks a feature cannot be learnt from.
         labels_since: labels since the champion's training; None: not counted.
     """
     policy = spec.retraining.prospects
-    names = [name for name in spec.features.names if name in reference and name in window]
-    before, after = (rows[names].isna().mean().to_numpy() for rows in (reference, window))
-    answers = [broken_features(names, before, after, policy), few_labels(labels_since, policy)]
+    answers = [few_labels(labels_since, policy)]
     if lost_accuracy and isinstance(spec.task, ScoreTask):
         newest = answered.tail(spec.monitoring.window)
         score, label = newest[SCORE].to_numpy(dtype=float), newest["value"].to_numpy(dtype=float)
@@ -81,10 +80,10 @@ def look_ahead(
         answers.append(
             prior_shift(
                 score, label, newest["request"].to_numpy(dtype=str), spec.task.threshold, positives,
-                known_accuracy, spec.monitoring,
+                known_accuracy, spec.monitoring, _recalibration(spec),
             )
         )  # fmt: skip
-    doubts = [doubt for doubt in answers if doubt is not None]
+    doubts = [*broken, *(doubt for doubt in answers if doubt is not None)]
     if doubts or not policy.backtest_rows:
         return Prospects(tuple(doubts), None)
     backtest = back_test(spec, target, answered.tail(policy.backtest_rows), references, now)
@@ -92,8 +91,19 @@ def look_ahead(
     return Prospects(() if doubt is None else (doubt,), backtest)
 
 
+def _recalibration(spec: ModelSpec) -> str:
+    """Return what to do about a prior shift, in words."""
+    command = f"perennial recalibrate {spec.name}"
+    return (
+        command
+        if spec.recalibration.enabled
+        else f"{command}, once recalibration.enabled is true in its spec"
+    )
+
+
 def since_training(rows: list[LedgerRow], digest: str, now: datetime) -> datetime:
-    """Return when the version's release was opened, right after its training; else the longest look back."""
+    """Return when the release of the version's weights was opened, after their training; else the longest look back."""
+    digest = weights_of(rows, digest)
     opened = [
         row.entry.at for row in rows if row.entry.kind == Event.RELEASE_OPENED and row.entry.digest == digest
     ]

@@ -21,6 +21,10 @@ from perennial.flows.governance.identity import NO_MODEL
 from perennial.flows.monitoring.monitor import MonitorFolders, MonitorPorts, MonitorResult, monitor_model
 from perennial.ports import Ledger
 
+SCREENED = 5.0
+"""Seconds between two readings of all logs that ask whether a look is due before its time."""
+AT_ONCE = float("-inf")
+
 
 class MonitorGauges(Protocol):
     """Metrics of the newest monitoring result of each model."""
@@ -55,7 +59,7 @@ def monitoring_pass(
     source = ports.experiment
     counts = ingest(source.inbox, source.feedback, source.answered)
     result = monitor_model(spec, ports.monitor, ports.folders, now)
-    counts = replace(counts, broken_predictions=source.predictions.take_broken(spec.name))
+    counts = replace(counts, broken_predictions=ports.monitor.watched.take_broken(spec.name))
     _record_unusable(counts, source.ledger, now)
     result = replace(result, feedback=counts, problems=(*counts.alarms, *result.problems))
     if experiments is not None:
@@ -97,18 +101,33 @@ def watch(
     say: Callable[[str], None],
     clock: Callable[[], float],
     wait: Callable[[float], bool],
+    is_early: Callable[[ModelSpec], bool] | None = None,
 ) -> None:
-    """Run a pass for each model every `monitoring.every`, until `wait` returns True.
+    """Run a pass for each model every `monitoring.every`, or where it is due before, until `wait` returns True.
 
     Args:
         clock: seconds, monotonic.
         wait: waits the given seconds and returns True to stop.
+        is_early: whether a look at a model is due at once, asked every `SCREENED`; None: never.
     """
     due = dict.fromkeys(range(len(specs)), clock())
+    screened = clock()
     while True:
         number = min(due, key=lambda place: due[place])
-        if wait(max(0.0, due[number] - clock())):
+        left = max(0.0, due[number] - clock())
+        if wait(left if is_early is None else min(left, max(0.0, screened + SCREENED - clock()))):
             return
+        if is_early is not None:
+            if clock() >= screened + SCREENED:
+                # Also while other looks are due: an early one would wait minutes behind those of all models.
+                moved = [
+                    place for place, at in due.items() if at > clock() and _asked(is_early, specs[place])
+                ]
+                due |= dict.fromkeys(moved, AT_ONCE)
+                screened = clock()
+            number = min(due, key=lambda place: due[place])
+            if due[number] > clock():
+                continue
         spec = specs[number]
         try:
             result = run_pass(spec)
@@ -125,6 +144,13 @@ def watch(
             say(summary_line(result))
         # Counted from now, not from the due time: a slow pass must not be followed by a burst of passes.
         due[number] = clock() + spec.monitoring.every.total_seconds()
+
+
+def _asked(is_early: Callable[[ModelSpec], bool], spec: ModelSpec) -> bool:
+    try:
+        return is_early(spec)
+    except PerennialError:
+        return False  # the next look meets it too, and says so
 
 
 def summary_line(result: MonitorResult) -> str:

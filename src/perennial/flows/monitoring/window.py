@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from perennial.core.monitoring_spec import MonitoringSpec
-from perennial.core.release.traffic import Counters, PoolName, Target
-from perennial.core.spec import ModelSpec
-from perennial.ports import PredictionLog, Router
+from perennial.core.release.traffic import Counters, PoolName
+from perennial.ports import Router
 
 if TYPE_CHECKING:
     import pandas as pd
 
 LOOK_BACK = (timedelta(hours=1), timedelta(days=1), timedelta(days=7), timedelta(days=30))
-"""Search ranges, tried in this order until the window is full; older predictions do not describe today."""
+"""Ranges of a search, each tried where the one before was not enough; older predictions do not describe today."""
 LEAST_REQUESTS = 50
 """Requests below which a share of refused requests says nothing."""
 
@@ -37,22 +36,26 @@ class Window:
     unknown: float | None
 
 
-def read_window(spec: ModelSpec, log: PredictionLog, target: Target, now: datetime) -> Window:
-    """Return the newest `monitoring.window` answered predictions of this digest."""
-    policy = spec.monitoring
-    for back in LOOK_BACK:
-        rows = log.read(spec.name, now - back)
-        rows = rows[(rows["digest"] == target.digest) & ~rows["shadow"].astype(bool)]
-        capped = _capped(rows[~_unknown(rows)], policy)
-        if len(capped) >= policy.window:
-            break
+def window_of(rows: pd.DataFrame, policy: MonitoringSpec) -> Window:
+    """Return the newest `monitoring.window` of these answered predictions of a version.
+
+    Args:
+        rows: in time order.
+    """
+    newest = _capped(rows[~_unknown(rows)], policy).tail(policy.window).reset_index(drop=True)
     # Capped by itself: unknown rows must not take the places of the others in the window, nor one client all of these.
     asked = _capped(rows, policy).tail(policy.window)
     share = float(_unknown(asked).mean()) if len(asked) else None
-    newest = capped.tail(policy.window).reset_index(drop=True)
     requests = newest["request_id"].nunique() if "request_id" in newest else len(newest)
     named = newest.rename(columns=lambda name: name.removeprefix("feature:"))
     return Window(named, int(requests), share)
+
+
+def may_be_judged(rows: pd.DataFrame, policy: MonitoringSpec) -> pd.Series[bool]:
+    """Return which rows a window has, or can have after others have come, whatever their times are."""
+    parts = (_capped(rows[~_unknown(rows)], policy), _capped(rows, policy))
+    kept = [part.index[-policy.window :] for part in parts]
+    return rows.index.to_series().isin(kept[0].union(kept[1]))
 
 
 def _unknown(rows: pd.DataFrame) -> pd.Series[bool]:
@@ -63,9 +66,12 @@ def _unknown(rows: pd.DataFrame) -> pd.Series[bool]:
 
 def _capped(rows: pd.DataFrame, policy: MonitoringSpec) -> pd.DataFrame:
     """Keep the newest rows of each request and of each client up to their caps."""
+    has_client = "client" in rows
     if "request_id" in rows:
-        rows = rows.loc[rows.groupby("request_id").cumcount(ascending=False).lt(policy.request_rows)]
-    if "client" in rows:
+        # A client that uses the ids of another's requests takes no place of theirs.
+        request = [rows["request_id"], rows["client"].fillna("")] if has_client else [rows["request_id"]]
+        rows = rows.loc[rows.groupby(request).cumcount(ascending=False).lt(policy.request_rows)]
+    if has_client:
         most = math.ceil(policy.client_share * policy.window)
         newer = rows.groupby("client").cumcount(ascending=False)
         rows = rows.loc[rows["client"].isna() | newer.lt(most)]

@@ -22,7 +22,7 @@ from perennial.core.tasks.score import POSITIVE, ScoreTask
 from perennial.core.training.registration import VersionRecord
 from perennial.errors import DataError
 from perennial.flows.evaluation.answer_again import answer_again
-from perennial.flows.evaluation.offline_features import OfflineSource, logged_requests
+from perennial.flows.evaluation.offline_features import OfflineSource, logged_slices
 from perennial.flows.feedback.labelled_answers import labelled_answers
 from perennial.ports import FeedbackStore, PredictionLog, Registry, Scorer
 
@@ -76,12 +76,7 @@ def evaluate_afresh(
         comparable = task if task.as_specified() == spec.task else spec.task
         return comparable.scored(target, answers[np.isin(at, places)], group)
 
-    requests = logged_requests(rows)
-    slices = {
-        column: np.array([str(request[column]) for request in requests])
-        for column in spec.evaluation.slices
-        if all(column in request for request in requests)
-    }
+    slices = logged_slices(rows, spec.evaluation.slices)
     scores = {
         MODEL: scored(new.task, new.places, new.answers),
         CHAMPION: scored(old.task, old.places, old.answers),

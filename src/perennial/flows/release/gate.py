@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from perennial.core.events import Entry, Event, SystemActor
+from perennial.core.recalibration.attempt import trained_digest
 from perennial.core.release import approval, gate
 from perennial.core.release.gate_report import GateReport
 from perennial.core.release.phase import Phase
@@ -16,7 +17,6 @@ from perennial.core.spec import ModelSpec
 from perennial.core.training import reproduction
 from perennial.core.training.imported import is_imported
 from perennial.core.training.registration import VersionRecord
-from perennial.core.training.variants import VARIANT_OF
 from perennial.core.verdict import Verdict
 from perennial.core.version import VersionRef
 from perennial.errors import ModelFileError, PoolUnavailable, ReleaseError, UnknownVersion
@@ -145,8 +145,8 @@ def _measure(
     reproduced = (
         reproduction.unmeasurable(spec.gate.reproduction)
         if is_imported(record.tags)
-        # A variant is as reproducible as the version that it was made of.
-        else reproduction.judge(spec.gate.reproduction, record.tags.get(VARIANT_OF, ref.digest), again)
+        # A variant or a recalibration is as reproducible as the training that it comes from.
+        else reproduction.judge(spec.gate.reproduction, trained_digest(record), again)
     )
     judgements = ports.checks(spec, files)
     # What failed a check is rejected anyway: no server that answers clients loads it.

@@ -154,14 +154,26 @@ def check_parity(
     Raises:
         ParityError: they differ by more than `gate.parity` of the spec.
     """
-    rows, task = data.split.everything, spec.task
-    trained, exported = model.predict(rows.features), scorer.score(folder, rows.features)
+    rows = data.split.everything
+    return same_answers(spec, model.predict(rows.features), scorer.score(folder, rows.features), rows.target)
+
+
+def same_answers(spec: ModelSpec, trained: np.ndarray, exported: np.ndarray, target: np.ndarray) -> Parity:
+    """Compare the answers of a model with those of its exported file.
+
+    Args:
+        target: labels of these or of similar rows, for the scale of the answers.
+
+    Raises:
+        ParityError: they differ by more than `gate.parity` of the spec.
+    """
+    task = spec.task
     if trained.shape != exported.shape:
         raise ParityError(
             f"{spec.name}: the trained model answers {list(trained.shape)}, the exported {list(exported.shape)}",
             hint=f"the output `{task.output}` must be {task.valid}",
         )
-    allowed, scale = spec.gate.parity, task.scale(rows.target)
+    allowed, scale = spec.gate.parity, task.scale(target)
     change = task.change(trained, exported, scale)
     size = np.abs(task.summary(trained).astype(float)) / scale
     agrees = change <= allowed.absolute + allowed.relative * size  # false for NaN too

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from perennial.core.events import Entry, Event
+from perennial.core.recalibration.attempt import RECALIBRATION_OF, is_recalibrated
 from perennial.core.spec import ModelSpec
 from perennial.core.training import reproduction
 from perennial.core.training.capsule import Provenance
@@ -111,12 +112,17 @@ def refuse_imported(record: VersionRecord) -> None:
     """Refuse a version that no training here has made.
 
     Raises:
-        NotReproducible: it is imported, or a variant of another version.
+        NotReproducible: it is imported, or a variant or a recalibration of another version.
     """
     if is_variant(record.tags):
         raise NotReproducible(
             f"{record.ref} is a variant ({record.tags[VARIANT_RECIPE]}): no training has made it",
             hint=f"reproduce its parent; `perennial optimise {record.ref.model} PARENT` makes the same file of it",
+        )
+    if is_recalibrated(record.tags):
+        raise NotReproducible(
+            f"{record.ref} is a recalibration ({record.tags.get('reason.text')}): no training has made it",
+            hint=f"reproduce the version with its weights, {record.tags[RECALIBRATION_OF][:12]}",
         )
     if is_imported(record.tags):
         raise NotReproducible(

@@ -6,15 +6,17 @@ metadata names them: where a crash left both, readers leave out what is replaced
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 if TYPE_CHECKING:
@@ -146,6 +148,16 @@ def read(
     chosen: Any = None if since is None else [("at", ">=", since)]
     wanted = None if columns is None else list(columns)
     return _table(path, wanted, chosen)
+
+
+def pieces(path: Path | RemoteSegment, since: datetime) -> Iterator[pa.Table]:
+    """Yield the rows of a segment at or after `since`, at most ROW_GROUP of them at once."""
+    with contextlib.nullcontext(path) if isinstance(path, Path) else path.open() as source:
+        for batch in pq.ParquetFile(source).iter_batches(batch_size=ROW_GROUP):
+            table = pa.Table.from_batches([batch])
+            table = table.filter(pc.field("at") >= pa.scalar(since, SCHEMA["at"]))
+            if len(table):
+                yield table
 
 
 def find(path: Path | RemoteSegment, ids: Sequence[str]) -> list[tuple[str, str]]:

@@ -108,13 +108,18 @@ def period(
 
 
 def paired_difference(
-    measure: Measure, old: np.ndarray, new: np.ndarray, request: np.ndarray
+    measure: Measure,
+    old: np.ndarray,
+    new: np.ndarray,
+    request: np.ndarray,
+    confidence: float = CONFIDENCE,
 ) -> PairedDifference | None:
     """Compare the quality of two versions on the same answers.
 
     Args:
         old, new: float [n] in order of time: shares of right answers, or losses.
         request: [n], the request of each answer: its answers are right or wrong together.
+        confidence: of the interval.
 
     Returns:
         None where the requests make too few batches.
@@ -123,7 +128,7 @@ def paired_difference(
     mean = batch_mean(gain, request)
     if mean is None:
         return None
-    half = float(scipy.stats.t.ppf((1 + CONFIDENCE) / 2, mean.batches - 1)) * mean.error
+    half = float(scipy.stats.t.ppf((1 + confidence) / 2, mean.batches - 1)) * mean.error
     return PairedDifference(
         measure=measure,
         old=float(old.mean()),

@@ -6,7 +6,7 @@ way to mend a share of positives that a recalibration of the scores mends at onc
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from enum import StrEnum
 
@@ -72,28 +72,9 @@ class Withheld(Payload):
     backtest: Backtest | None = None
 
 
-def broken_features(
-    names: Sequence[str], reference: np.ndarray, window: np.ndarray, spec: ProspectsSpec
-) -> Doubt | None:
-    """Return a doubt where features are missing in the window that were there in the reference.
-
-    Args:
-        reference, window: share of missing values by feature, [features].
-    """
-    more = np.asarray(window) - np.asarray(reference)
-    broken = [place for place in np.argsort(-more, kind="stable") if more[place] >= spec.newly_missing]
-    if not broken:
-        return None
-    shown = ", ".join(f"{names[place]} {reference[place]:.0%} -> {window[place]:.0%}" for place in broken[:3])
-    return Doubt(
-        kind=DoubtKind.UPSTREAM,
-        text=f"{len(broken)} of {len(names)} features are newly missing ({shown}): mend what sends them",
-    )
-
-
 def prior_shift(
     score: np.ndarray, label: np.ndarray, group: np.ndarray, threshold: float, known: float,
-    reference: AccuracyEstimate | None, spec: MonitoringSpec,
+    reference: AccuracyEstimate | None, spec: MonitoringSpec, remedy: str,
 ) -> Doubt | None:  # fmt: skip
     """Return a doubt where a changed share of positives explains the loss of accuracy.
 
@@ -106,6 +87,7 @@ def prior_shift(
         threshold: score from which the answer is positive.
         known: share of positives in the reference.
         reference: accuracy there.
+        remedy: what recalibrates, in words.
     """
     seen = float(np.mean(label)) if len(label) else 0.0
     if reference is None or len(label) < spec.min_labels or not (0 < known < 1 and 0 < seen < 1):
@@ -121,7 +103,7 @@ def prior_shift(
     return Doubt(
         kind=DoubtKind.PRIOR,
         text=f"the share of positives moved from {known:.1%} to {seen:.1%}, and scores corrected for it are right in "
-        f"{after.value:.1%} instead of {before.value:.1%} (reference {reference.value:.1%}): recalibrate",
+        f"{after.value:.1%} instead of {before.value:.1%} (reference {reference.value:.1%}): {remedy}",
     )
 
 

@@ -20,7 +20,7 @@ from perennial.core.monitoring_spec import RetrainingSpec
 from perennial.core.payloads import RetrainRequest
 
 ENDED = (Event.RELEASE_REJECTED, Event.RELEASE_ROLLED_BACK)
-KINDS = (Event.RETRAIN_REQUESTED, Event.RELEASE_OPENED, Event.RETRAIN_EFFECT, *ENDED)
+KINDS = (Event.RETRAIN_REQUESTED, Event.RECALIBRATED, Event.RELEASE_OPENED, Event.RETRAIN_EFFECT, *ENDED)
 """Kinds of entries that tell what retrainings led to."""
 PROVEN = {EffectVerdict.HELPED: True, EffectVerdict.NO_GAIN: False, EffectVerdict.HARMED: False}
 
@@ -54,14 +54,17 @@ def retrainings(rows: Iterable[LedgerRow]) -> list[Retraining]:
     """
     requests: list[Retraining] = []
     place_of: dict[str, int] = {}
+    recalibrated: set[str | None] = set()
     for entry in (row.entry for row in rows):
         if entry.kind == Event.RETRAIN_REQUESTED:
             request = RetrainRequest.read(entry)
             requests.append(
                 Retraining(at=entry.at, reason=request.reason, text=request.text, likely=request.likely)
             )
-        elif entry.release_id is None or not requests:
-            continue
+        elif entry.kind == Event.RECALIBRATED:
+            recalibrated.add(entry.digest)
+        elif entry.release_id is None or not requests or entry.digest in recalibrated:
+            continue  # a release of a recalibration tells nothing about a retraining
         elif entry.kind == Event.RELEASE_OPENED:
             place_of[entry.release_id] = len(requests) - 1
             requests[-1] = requests[-1].model_copy(update={"release_id": entry.release_id})

@@ -1,0 +1,63 @@
+"""Reviews of people about answers: what they thought of one, and what the right one would have been. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+from enum import StrEnum
+from typing import Annotated, Self
+
+from pydantic import AwareDatetime, Field, model_validator
+
+from perennial.core.frozen import Frozen, canonical
+
+LONGEST_COMMENT = 2000
+MOST_CHANGES = 20
+"""Reviews of a prediction that are kept of a source; a further one is not used."""
+
+
+class ReviewVerdict(StrEnum):
+    """What a person thought of an answer."""
+
+    ACCEPT = "accept"
+    REJECT = "reject"
+    MODIFY = "modify"
+
+
+class Review(Frozen):
+    """What a person said about an answer; who it was is known by the key, and is never part of it."""
+
+    prediction_id: Annotated[str, Field(min_length=1, max_length=64)]
+    verdict: ReviewVerdict
+    value: float | str | None = Field(None, description="right value, of `modify` alone")
+    score: Annotated[float, Field(ge=0, le=1, strict=True)] | None = Field(
+        None, description="how good the answer was"
+    )
+    comment: Annotated[str, Field(min_length=1, max_length=LONGEST_COMMENT)] | None = None
+    consent: bool = Field(False, strict=True, description="the person agrees that the comment is kept")
+
+    @model_validator(mode="after")
+    def value_of_modify(self) -> Self:
+        if (self.value is not None) != (self.verdict is ReviewVerdict.MODIFY):
+            raise ValueError("`value` is the right value of `modify`, and of no other verdict")
+        return self
+
+    @property
+    def to_keep(self) -> Review:
+        """The review as it may be written: without its comment, unless the person agrees."""
+        return self if self.consent else self.model_copy(update={"comment": None})
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 (hex) of the content, by which the same review again is known."""
+        return hashlib.sha256(canonical(self.model_dump(mode="json")).encode()).hexdigest()
+
+
+class StoredReview(Frozen):
+    """A review in the store."""
+
+    at: AwareDatetime
+    source: str
+    model: str
+    review: Review
+    number: float | None = Field(description="right value as a number, as labels are stored")
+    current: bool = Field(description="the newest of this source about the prediction")

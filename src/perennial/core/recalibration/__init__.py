@@ -1,0 +1,1 @@
+"""Recalibration: a new calibration for trained weights, between trainings."""

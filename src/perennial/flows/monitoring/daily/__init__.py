@@ -1,0 +1,1 @@
+"""Checks of the live rows of a day."""

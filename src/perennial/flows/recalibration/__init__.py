@@ -1,0 +1,1 @@
+"""Recalibrate a champion on its newest labelled answers: fit, back-test, and register a version for a release."""

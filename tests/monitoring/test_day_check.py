@@ -1,0 +1,162 @@
+"""A day of live rows, checked by the suites of the training data and profiled: what a person is told."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+
+import numpy as np
+import pandas as pd
+import pytest
+from doubles.routing import MemoryRouter
+
+from perennial import catalog
+from perennial.adapters.gx_validator import GxValidator
+from perennial.adapters.whylogs_profiler import WhylogsProfiler
+from perennial.core.feature_spec import FeatureSpec
+from perennial.core.input_spec import InputSpec
+from perennial.core.monitoring.day_check import DayCheck, with_check
+from perennial.core.monitoring.levels import Level, MonitorVerdict
+from perennial.core.performance.live_rows import live_rows as section
+from perennial.core.release.traffic import Route, Target
+from perennial.errors import MalformedInput
+from perennial.flows.monitoring.daily.check import (
+    CheckFolders,
+    CheckPorts,
+    check_day,
+    kept_checks,
+    newest_check,
+    profile_path,
+)
+from perennial.flows.monitoring.daily.live_rows import live_rows
+from perennial.settings import Settings
+
+SETTINGS = Settings(spec_overlay=None)
+SPEC = catalog.spec("test_failure_predictor", SETTINGS)
+NAMES = list(SPEC.features.names)
+CHAMPION = Target(version="1.0.0", digest="a" * 64, release_id="r1")
+DAY = date(2025, 6, 12)
+NOW = datetime(2025, 6, 13, 5, 30, tzinfo=UTC)
+ROWS = 600
+
+
+@dataclass
+class Log:
+    """Answers of a day, one a request, and the requests of the weeks before."""
+
+    rows: pd.DataFrame
+
+    def read(self, model, since=None):
+        return self.rows[self.rows["at"] >= since]
+
+    def timings(self, model, since):
+        return self.rows[self.rows["at"] >= since][["at", "shadow"]]
+
+
+def table(seed: int, count: int) -> pd.DataFrame:
+    """Return features that keep the rules of the suites."""
+    rng = np.random.default_rng(seed)
+    values = pd.DataFrame(rng.random((count, len(NAMES))), columns=NAMES)
+    return values.assign(
+        run_count=20.0, failure_count=3.0, recent_failures=2.0, last_execution_status=1.0,
+    )  # fmt: skip
+
+
+def logged(day: date, features: pd.DataFrame) -> pd.DataFrame:
+    begin = pd.Timestamp(day, tz="UTC")
+    at = begin + pd.to_timedelta(np.arange(len(features)) * 86_400 / len(features), unit="s")
+    ids = [f"{day}-{number}" for number in range(len(features))]
+    known = {"prediction_id": ids, "request_id": ids, "at": at, "digest": CHAMPION.digest, "shadow": False}
+    return pd.DataFrame(known | {"score": 0.5, "names": json.dumps(NAMES)}).join(
+        features.add_prefix("feature:")
+    )
+
+
+@pytest.fixture
+def folders(tmp_path):
+    folders = CheckFolders(tmp_path / "references", tmp_path / "reports", SETTINGS.configs / "expectations")
+    folders.references.mkdir()
+    reference = table(1, 1500).assign(score=0.5, **{SPEC.evaluation.group: np.arange(1500)})
+    reference.to_parquet(folders.references / f"{CHAMPION.digest}.parquet")
+    return folders
+
+
+def check(folders, features: pd.DataFrame, day: date = DAY, newest: datetime = NOW) -> DayCheck:
+    router = MemoryRouter()
+    router.apply(Route(model=SPEC.name, stable=CHAMPION))
+    ports = CheckPorts(
+        router,
+        None,
+        Log(logged(day, features)),
+        GxValidator(),
+        WhylogsProfiler(),
+        lambda: {SPEC.name: newest},
+    )
+    done = check_day(SPEC, ports, folders, day, NOW)
+    assert done is not None
+    return done
+
+
+def test_rows_like_the_training_data_have_no_finding_and_a_profile(folders):
+    done = check(folders, table(2, ROWS))
+    assert list(done.findings()) == []
+    assert (done.rows, done.checked > 10) == (ROWS, True)
+    assert any("expect_table_row_count" in text for text in done.unchecked)
+    check(folders, table(3, ROWS), DAY - timedelta(days=1))
+    newest, columns = kept_checks(folders.reports, SPEC.name, DAY - timedelta(days=9), WhylogsProfiler)
+    assert newest == done
+    rate = next(column for column in columns if column.column == "pass_rate_7d")
+    assert (rate.rows, rate.missing) == (2 * ROWS, 0), "profiles of two days are merged"
+    assert rate.mean == pytest.approx(0.5, abs=0.05)
+    again, columns = kept_checks(folders.reports, SPEC.name, DAY, WhylogsProfiler)
+    assert columns[0].rows == ROWS
+    assert "Nothing is wrong with these rows" in section(again, columns).text[0]
+
+
+def test_broken_rules_missing_values_and_old_features_are_told_with_their_size(folders):
+    features = table(2, ROWS)
+    features.loc[:29, "pass_rate_7d"] = 1.5
+    features.loc[::5, "failure_rate"] = np.nan
+    done = check(folders, features, newest=NOW - timedelta(days=30))
+    said = {text: level for level, text in done.findings()}
+    broken = "5% of the rows that break the rule of the training data pass_rate_7d: expect_column_values_to_be_between"
+    assert [level for text, level in said.items() if text.startswith(broken)] == [Level.WATCH]
+    assert said["failure_rate is missing in 20% of the rows, 0% before"] is Level.WARN
+    assert said["the newest stored feature value is 30.0 days old, 8.0 promised"] is Level.WARN
+    assert newest_check(folders.reports, SPEC, CHAMPION, NOW) == done
+    assert newest_check(folders.reports, SPEC, CHAMPION, NOW + timedelta(days=3)) is None, "it is too old"
+    other = CHAMPION.model_copy(update={"digest": "b" * 64})
+    assert newest_check(folders.reports, SPEC, other, NOW) is None, "it speaks of another champion"
+    calm = MonitorVerdict(level=Level.OK, reasons=("all is well",), rows=ROWS)
+    judged = with_check(calm, done)
+    assert judged.level is Level.WARN
+    assert any("failure_rate is missing in 20%" in fault for fault in judged.faults), (
+        "no retraining learns it"
+    )
+    assert all(reason.startswith(f"{DAY}: ") for reason in judged.reasons[:-1])
+    assert with_check(calm, None) == calm
+
+
+def test_a_damaged_profile_is_named(folders):
+    check(folders, table(2, ROWS))
+    profile_path(folders.reports, SPEC.name, DAY).write_bytes(b"torn")
+    with pytest.raises(MalformedInput, match=f"{DAY}.bin is no profile"):
+        kept_checks(folders.reports, SPEC.name, DAY, WhylogsProfiler)
+
+
+def test_codes_days_and_flags_are_checked_as_they_were_sent():
+    never = {"categories": (), "unknown": None, "buckets": None}
+    inputs = {
+        "project": InputSpec(
+            type="category", missing="allow", categories=("flink", "kudu"), unknown="missing"
+        ),
+        "day": InputSpec(type="timestamp", missing="allow", **never),
+        "flag": InputSpec(type="bool", missing="allow", **never),
+        "size": InputSpec(type="int", missing="allow", **never),
+    }
+    spec = SPEC.model_copy(update={"features": FeatureSpec(source="request", inputs=inputs)})
+    logged = pd.DataFrame({name: [1.0, np.nan] for name in inputs})
+    sent = live_rows(spec, logged)
+    assert sent.iloc[0].tolist() == ["kudu", pd.Timestamp("1970-01-02", tz="UTC"), True, 1]
+    assert sent.iloc[1].isna().all()
