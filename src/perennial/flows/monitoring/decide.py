@@ -90,6 +90,9 @@ def withhold_or_go_on(
     trained = since_training(rows.past, target.digest, now)
     since = min(trained, look_back(now))
     answered = labelled_answers(spec, target.digest, since, ports.predictions, ports.feedback)
+    broken = tuple(
+        Doubt(kind=DoubtKind.UPSTREAM, text=f"{text}: mend what sends it") for text in judged.faults
+    )
     ahead = look_ahead(
         spec,
         target,
@@ -100,11 +103,9 @@ def withhold_or_go_on(
         int((answered["at"] >= trained).sum()),
         ports.references,
         now,
+        broken,
     )
-    broken = tuple(
-        Doubt(kind=DoubtKind.UPSTREAM, text=f"{text}: mend what sends it") for text in judged.faults
-    )
-    doubts = (*broken, *ahead.doubts)
+    doubts = ahead.doubts
     if not doubts:
         return decision, ahead.backtest
     entry = withheld_entry(

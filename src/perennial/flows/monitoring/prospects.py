@@ -58,6 +58,7 @@ def look_ahead(
     labels_since: int | None,
     references: Callable[[Task], Mapping[str, Reference]],
     now: datetime,
+    broken: tuple[Doubt, ...] = (),
 ) -> Prospects:
     """Return the reasons why a training would not help, and the back-test where there are none.
 
@@ -65,6 +66,7 @@ def look_ahead(
         target: champion. reference: its rows.
         known_accuracy: in the reference. lost_accuracy: the alarm is about a loss of it.
         answered: from `labelled_answers`.
+        broken: of the source; what lacks a feature cannot be learnt from.
         labels_since: labels since the champion's training; None: not counted.
     """
     policy = spec.retraining.prospects
@@ -81,7 +83,7 @@ def look_ahead(
                 known_accuracy, spec.monitoring, _recalibration(spec),
             )
         )  # fmt: skip
-    doubts = [doubt for doubt in answers if doubt is not None]
+    doubts = [*broken, *(doubt for doubt in answers if doubt is not None)]
     if doubts or not policy.backtest_rows:
         return Prospects(tuple(doubts), None)
     backtest = back_test(spec, target, answered.tail(policy.backtest_rows), references, now)
