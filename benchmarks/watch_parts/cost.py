@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from perennial.flows.monitoring.watched_log import WatchedLog
+from perennial.flows.monitoring.following.watched_log import WatchedLog
 from perennial.flows.monitoring.window import LOOK_BACK, window_of
 from perennial.serving.following.growing import GrowingPredictionLog
 from perennial.serving.prediction_log_reader import PredictionLogReader

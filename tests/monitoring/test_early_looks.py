@@ -10,8 +10,8 @@ from doubles.answers import START, answered
 
 from perennial import catalog
 from perennial.core.monitoring.screen import Screen, fewest_new, stirred
-from perennial.flows.monitoring.early import EarlyLooks
-from perennial.flows.monitoring.watched_log import WatchedLog
+from perennial.flows.monitoring.following.early import EarlyLooks
+from perennial.flows.monitoring.following.watched_log import WatchedLog
 from perennial.serving.following.growing import GrowingPredictionLog
 from perennial.serving.prediction_log import PredictionLogWriter
 from perennial.settings import Settings

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 
 from perennial import catalog
 from perennial.core.monitoring_spec import MonitoringSpec
+from perennial.flows.monitoring.following.watched_log import WatchedLog
 from perennial.flows.monitoring.harm import harm_seen
-from perennial.flows.monitoring.watched_log import WatchedLog
 from perennial.flows.monitoring.window import LOOK_BACK, window_of
 from perennial.serving.following import growing
 from perennial.serving.following.growing import GrowingPredictionLog

@@ -202,7 +202,7 @@ class PredictionLog(Protocol):
 
 
 class Taker(Protocol):
-    """What takes the rows of a growing log."""
+    """Receiver of the rows of a growing log."""
 
     def take(self, rows: pd.DataFrame) -> None:
         """Take new rows, with the columns of `PredictionLog.read`."""

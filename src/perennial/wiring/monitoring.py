@@ -36,10 +36,10 @@ if TYPE_CHECKING:
 def pass_ports(settings: Settings) -> PassPorts:
     """Return the ports and folders of a monitoring pass."""
     from perennial.adapters.evidently_drift import EvidentlyDrift
-    from perennial.flows.monitoring.early import EarlyLooks
+    from perennial.flows.monitoring.following.early import EarlyLooks
+    from perennial.flows.monitoring.following.watched_log import WatchedLog
     from perennial.flows.monitoring.monitor import MonitorFolders, MonitorPorts
     from perennial.flows.monitoring.watch import PassPorts
-    from perennial.flows.monitoring.watched_log import WatchedLog
     from perennial.wiring import database, releasing, traffic, training, versions
 
     experiment = experiment_ports(settings)

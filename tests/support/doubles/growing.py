@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from perennial.flows.monitoring.watched_log import WatchedLog
+from perennial.flows.monitoring.following.watched_log import WatchedLog
 
 
 class WholeLog:

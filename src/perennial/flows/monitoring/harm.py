@@ -13,8 +13,8 @@ from perennial.core.monitoring.harm_detector import MONTH, DetectorState
 from perennial.core.monitoring.harm_intake import with_predictions
 from perennial.core.spec import ModelSpec
 from perennial.flows.feedback.votes import known_labels, quality
+from perennial.flows.monitoring.following.watched_log import WatchedLog
 from perennial.flows.monitoring.reference import right_on_reference
-from perennial.flows.monitoring.watched_log import WatchedLog
 from perennial.ports import DetectorStore, FeedbackStore
 
 if TYPE_CHECKING:

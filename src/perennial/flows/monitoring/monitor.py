@@ -31,13 +31,13 @@ from perennial.errors import RouterUnavailable, ToolError
 from perennial.flows.feedback.votes import counted, covered, request_of, right, votes
 from perennial.flows.monitoring.daily.check import newest_check
 from perennial.flows.monitoring.decide import Judged, Labelled, decide, withhold_or_go_on
-from perennial.flows.monitoring.early import EarlyLooks
 from perennial.flows.monitoring.estimate import accuracy_estimated
 from perennial.flows.monitoring.explain import explained
+from perennial.flows.monitoring.following.early import EarlyLooks
+from perennial.flows.monitoring.following.watched_log import WatchedLog
 from perennial.flows.monitoring.harm import harm_seen
 from perennial.flows.monitoring.reference import reference_rows, right_on_reference
 from perennial.flows.monitoring.retrain import raise_and_record
-from perennial.flows.monitoring.watched_log import WatchedLog
 from perennial.flows.monitoring.window import RefusedTraffic, Window
 from perennial.ports import (
     DetectorStore,

@@ -58,7 +58,7 @@ class ReadSegment:
 
 @dataclass(frozen=True)
 class Place:
-    """What of a model's log was read: files by the name of the journal or segment."""
+    """Files of a model's log that were read, by the name of the journal or segment."""
 
     journals: Mapping[str, ReadJournal] = field(default_factory=dict)
     segments: Mapping[str, ReadSegment] = field(default_factory=dict)

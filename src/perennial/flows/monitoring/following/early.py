@@ -12,7 +12,7 @@ import numpy as np
 from perennial.core.monitoring.drift import DECISION, SCORE
 from perennial.core.monitoring.screen import Screen, fewest_new, stirred
 from perennial.core.spec import ModelSpec
-from perennial.flows.monitoring.watched_log import WatchedLog
+from perennial.flows.monitoring.following.watched_log import WatchedLog
 
 if TYPE_CHECKING:
     import pandas as pd

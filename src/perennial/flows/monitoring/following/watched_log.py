@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from perennial.core.spec import ModelSpec
-from perennial.flows.monitoring.watched_rows import WatchedRows
+from perennial.flows.monitoring.following.watched_rows import WatchedRows
 from perennial.flows.monitoring.window import LOOK_BACK
 from perennial.ports import GrowingLog
 

@@ -1,0 +1,1 @@
+"""Following of the prediction log from look to look."""
