@@ -153,11 +153,11 @@ def growth_to_decide(
         (decided,) = np.nonzero((low > tolerated) | (high < harmful))
         return float(factors[decided[0]]) if len(decided) else None
 
-    enough = first_decided(2.0 ** np.arange(MOST_DOUBLINGS + 1))
+    enough = first_decided(np.exp2(np.arange(MOST_DOUBLINGS + 1, dtype=np.float64)))
     if enough is None:
         return None
     # To 3 %: the rates seen are no more certain than that.
-    return first_decided(np.linspace(enough / 2.0, enough, 33)[1:])
+    return first_decided(np.linspace(enough / 2.0, enough, 33, dtype=np.float64)[1:])
 
 
 def tail_level(share: float, trials: int, confidence: float) -> float | None:
