@@ -13,7 +13,7 @@ from doubles.routing import MemoryRouter
 
 from perennial import catalog
 from perennial.adapters.gx_validator import GxValidator
-from perennial.adapters.whylogs_profiler import WhylogsProfiler
+from perennial.adapters.whylogs.profiler import WhylogsProfiler
 from perennial.core.feature_spec import FeatureSpec
 from perennial.core.input_spec import InputSpec
 from perennial.core.monitoring.day_check import DayCheck, with_check

@@ -26,8 +26,8 @@ from perennial.files import PRIVATE, write_json
 from perennial.limits import implausible
 from perennial.serving.answers import brief
 from perennial.serving.evidence.aside import FOLDER, keep_aside
+from perennial.serving.evidence.review_entries import parse_reviews, without_comments
 from perennial.serving.prediction_log import append_whole
-from perennial.serving.review_entries import parse_reviews, without_comments
 
 KEYS = tuple({"prediction_id", *values} for values in (("label",), ("reward",), ("label", "reward")))
 LONGEST = 200
@@ -63,7 +63,7 @@ class Feedback:
 def parse(body: Any, tasks: Collection[Task]) -> Feedback:
     """Parse `{"labels": [{"prediction_id", "label", "reward"}], "reviews": [...]}`; one of the lists may be missing.
 
-    An entry of `labels` has a label, a reward or both; `serving.review_entries` has the entries of `reviews`.
+    An entry of `labels` has a label, a reward or both; `serving.evidence.review_entries` has the entries of `reviews`.
 
     Args:
         tasks: those of the models that the source may label; a label must be valid for one of them. With none known,

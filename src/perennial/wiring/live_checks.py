@@ -53,6 +53,6 @@ def kept(
 
 def profiler() -> Profiler:
     """Return what makes and merges profiles; the library loads for seconds."""
-    from perennial.adapters.whylogs_profiler import WhylogsProfiler
+    from perennial.adapters.whylogs.profiler import WhylogsProfiler
 
     return WhylogsProfiler()

@@ -34,7 +34,8 @@ def optimise(model: str, version: str, chosen: tuple[str, ...], as_json: bool) -
     from perennial.flows.evaluation.optimise import optimise as flow
     from perennial.flows.evaluation.optimise import refuse_without_policy
     from perennial.flows.governance.documents import document_version
-    from perennial.wiring import optimising, versions
+    from perennial.wiring import versions
+    from perennial.wiring.variants import optimising
 
     settings = load()
     spec = catalog.spec(model, settings)

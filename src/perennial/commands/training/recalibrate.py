@@ -30,7 +30,8 @@ def recalibrate(model: str, dry_run: bool, as_json: bool) -> None:
     """
     from perennial.flows.governance.documents import document_version
     from perennial.flows.recalibration.recalibrate import recalibrate as flow
-    from perennial.wiring import recalibrating, versions
+    from perennial.wiring import versions
+    from perennial.wiring.variants import recalibrating
 
     settings = load()
     spec = catalog.spec(model, settings)

@@ -16,7 +16,7 @@ MOST_CHANGES = 20
 
 
 class ReviewVerdict(StrEnum):
-    """What a person thought of an answer."""
+    """Judgement of a person on an answer."""
 
     ACCEPT = "accept"
     REJECT = "reject"
@@ -24,7 +24,7 @@ class ReviewVerdict(StrEnum):
 
 
 class Review(Frozen):
-    """What a person said about an answer; who it was is known by the key, and is never part of it."""
+    """Review of an answer by a person; who it was is known by the key, and is never part of it."""
 
     prediction_id: Annotated[str, Field(min_length=1, max_length=64)]
     verdict: ReviewVerdict

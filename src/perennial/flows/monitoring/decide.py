@@ -49,7 +49,7 @@ class Labelled:
 
 @dataclass(frozen=True)
 class Judged:
-    """What an alarm is about."""
+    """Subject of an alarm."""
 
     reference: pd.DataFrame
     key: str

@@ -1,0 +1,1 @@
+"""Profiles of rows by whylogs."""

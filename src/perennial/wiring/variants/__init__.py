@@ -1,0 +1,1 @@
+"""Build what makes versions from the weights of another one: faster ones, and recalibrated ones."""
