@@ -297,6 +297,16 @@ def test_a_tracker_that_is_down_is_told_and_changes_nothing(tmp_path):
     assert "MLflow" in seen.problems[0]
 
 
+def test_a_check_of_a_day_that_cannot_be_read_is_told_and_changes_nothing(tmp_path):
+    stage = Stage(tmp_path, rows(2, 1500, wrong=0.35))
+    path = stage.folders.reports / "daily" / SPEC.name / f"{NOW.date()}.json"
+    path.parent.mkdir(parents=True)
+    path.write_text("{}")
+    seen = stage.look()
+    assert isinstance(seen.decision, Retrain)
+    assert f"{path} is no check of a day" in seen.problems[0]
+
+
 def test_a_route_to_an_unregistered_digest_is_an_error(tmp_path):
     stage = Stage(tmp_path, rows(1, 1500))
     stage.kept.digest = "f" * 64
