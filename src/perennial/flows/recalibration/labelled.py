@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -12,6 +13,8 @@ import numpy as np
 from perennial.core.monitoring.dependence import clusters
 from perennial.core.monitoring.worth.prospects import LATEST
 from perennial.core.spec import ModelSpec
+from perennial.core.tasks import Task
+from perennial.core.tasks.stored import logged_task
 from perennial.core.training.examples import Examples
 from perennial.core.training.registration import VersionRecord
 from perennial.errors import NotRecalibrable
@@ -41,6 +44,8 @@ class LabelledAnswers:
     """Answers of the trained weights, [n] or [n, k]."""
     champion: np.ndarray
     """Answers of the champion."""
+    champion_task: Task
+    """Of the champion, with what its training has measured."""
     slices: dict[str, np.ndarray]
     """Columns of `evaluation.slices` that the log has, [n] each."""
     unseen: np.ndarray
@@ -70,8 +75,9 @@ def read_labelled(
 ) -> LabelledAnswers:
     """Return the newest mature labelled answers since the training, whichever version gave them.
 
-    Both versions answer them again. Earlier ones are left out, since the weights may have learnt them. A prediction is
-    mature when `monitoring.label_delay` is over: before, those with quick labels stand for all.
+    Both versions answer them again. Earlier ones are left out, since the weights may have learnt them, and those that
+    were answered under another task, since a label of several classes is stored as its place among them. A prediction
+    is mature when `monitoring.label_delay` is over: before, those with quick labels stand for all.
 
     Args:
         files: folder with the files of the champion.
@@ -85,7 +91,8 @@ def read_labelled(
     since = max(look_back(now), weights.record.created)
     known = labelled_answers(spec, None, since, predictions, feedback)
     mature = known["at"] <= now - (spec.monitoring.label_delay or timedelta(0))
-    known = known[mature].tail(policy.rows).reset_index(drop=True)
+    known = known[mature & known["task"].isin(_same_tasks(known["task"].unique(), weights.manifest.task))]
+    known = known.tail(policy.rows).reset_index(drop=True)
     _refuse_few(spec, len(known), since)
     base, live = (answer_again(spec, folder, known, scorer, offline) for folder in (weights.files, files))
     places = np.intersect1d(base.places, live.places)
@@ -103,16 +110,23 @@ def read_labelled(
         request=request,
         trained=base.answers[np.isin(base.places, places)],
         champion=live.answers[np.isin(live.places, places)],
+        champion_task=live.task,
         slices=logged_slices(rows, spec.evaluation.slices),
         unseen=unseen,
     )
 
 
+def _same_tasks(logged: Iterable[str], task: Task) -> list[str]:
+    """Return those of the logged tasks, JSON, that are specified as `task` is."""
+    return [text for text in logged if logged_task(str(text)).as_specified() == task.as_specified()]
+
+
 def _refuse_few(spec: ModelSpec, labels: int, since: datetime) -> None:
     if labels < spec.recalibration.fewest_labels:
         raise NotRecalibrable(
-            f"{labels} mature labelled answers of {spec.name} since {since:%Y-%m-%d %H:%M} UTC that both versions can "
-            f"give again, {spec.recalibration.fewest_labels} are needed; the weights may have learnt earlier ones",
+            f"{labels} mature labelled answers of {spec.name} under the task of the weights since "
+            f"{since:%Y-%m-%d %H:%M} UTC that both versions can give again, {spec.recalibration.fewest_labels} are "
+            "needed; the weights may have learnt earlier ones",
             hint="wait for labels, or lower recalibration.fewest_labels in its spec",
         )
 
