@@ -108,6 +108,13 @@ class Plant:
     def kinds(self):
         return [row.entry.kind for row in self.store.ledger.rows(SPEC.name)]
 
+    def made(self, version, minute):
+        """Let a version have been registered so many minutes after the first prediction, one a minute."""
+        known = self.registry._versions[SPEC.name]
+        place = [record.ref.version for record in known].index(version)
+        created = self.frame["at"].iloc[0].to_pydatetime() + timedelta(minutes=minute)
+        known[place] = known[place].model_copy(update={"created": created})
+
     def end(self, version, kind=Event.RELEASE_REJECTED):
         digest = self.registry.find(SPEC.name, version).ref.digest
         self.store.ledger.append(
@@ -197,6 +204,36 @@ def test_after_a_rejected_release_another_may_be_made_and_the_first_counts(plant
     plant.end("1.0.1")
     again = plant.recalibrate(now=NOW + timedelta(hours=1))
     assert (again.version, again.attempt) == ("1.0.2", 2)
+
+
+def test_after_an_emergency_rollback_what_was_taken_back_is_not_offered_again_and_counts(plant):
+    plant.recalibrate()
+    plant.end("1.0.1", Event.RELEASE_SUCCEEDED)
+    plant.end("1.0.0", Event.EMERGENCY_ROLLBACK)  # the entry has the digest of the version that came back
+    again = plant.recalibrate(now=NOW + timedelta(hours=1))
+    assert (again.champion, again.version, again.attempt) == ("1.0.0", "1.0.2", 2)
+
+
+def test_labels_from_before_the_training_ended_neither_fit_nor_judge(plant):
+    plant.made("1.0.0", 800)
+    result = plant.recalibrate(dry_run=True)
+    assert (result.learnt, result.judged) == (560, 240)
+    plant.made("1.0.0", 1300)
+    with pytest.raises(NotRecalibrable, match=r"300 mature .* since 2027-02-24 .* may have learnt earlier"):
+        plant.recalibrate()
+
+
+def test_labels_that_fitted_a_recalibrated_champion_do_not_judge_another(plant):
+    plant.recalibrate()
+    plant.live = "1.0.1"
+    plant.made("1.0.1", 1399)  # a request ends here
+    result = plant.recalibrate(dry_run=True)
+    assert (result.learnt, result.judged) == (1400, 200)
+    plant.made("1.0.1", 1500)
+    with pytest.raises(NotRecalibrable, match=r"100 mature .* champion 1\.0\.1 .* 150 are needed"):
+        plant.recalibrate()
+    plant.made("1.0.1", 100)
+    assert plant.recalibrate(dry_run=True).judged == 480
 
 
 def test_a_recalibration_of_a_recalibration_maps_the_trained_answers(plant):

@@ -27,6 +27,7 @@ from perennial.files import sha256
 from perennial.flows.evaluation.evaluate import KEPT
 from perennial.flows.evaluation.version_files import show_evaluation
 from perennial.flows.recalibration.labelled import LabelledAnswers
+from perennial.flows.recalibration.weights import Weights
 from perennial.flows.training.package import (
     BACKGROUND,
     CAPSULE,
@@ -55,15 +56,6 @@ class VersionPorts:
     explain: Explain
     write_calibrated: Callable[[Path, Calibration, str, Path], None]
     """Model file of the weights, calibration, name of the output, file to write."""
-
-
-@dataclass(frozen=True)
-class Weights:
-    """The version whose weights are kept."""
-
-    record: VersionRecord
-    files: Path
-    manifest: ModelManifest
 
 
 def task_with(manifest: ModelManifest, calibration: Calibration, known: LabelledAnswers) -> Task:
