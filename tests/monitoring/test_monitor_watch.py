@@ -124,7 +124,9 @@ def looks_of(names: str, early: str, seconds: float, rounds: int) -> list[tuple[
 
 def test_a_model_that_moved_is_looked_at_before_its_time_and_before_others_that_are_due():
     looks = looks_of("abcdefghijkz", early="a", seconds=4, rounds=13)
-    assert "".join(name for name, _ in looks) == "abcdefghijakz", "while two were still due for the first time"
+    assert "".join(name for name, _ in looks) == "abcdefghijakz", (
+        "while two were still due for the first time"
+    )
 
 
 def test_models_that_always_move_starve_no_other_and_are_not_looked_at_without_end():
