@@ -28,7 +28,7 @@ from perennial.core.spec import ModelSpec
 from perennial.core.tasks import Task
 from perennial.core.tasks.stored import logged_task
 from perennial.errors import RouterUnavailable, ToolError
-from perennial.flows.feedback.votes import counted, covered, request_of, right, votes
+from perennial.flows.feedback.votes import counted, covered, known_labels, request_of, right, votes
 from perennial.flows.monitoring.daily.check import newest_check
 from perennial.flows.monitoring.decide import Judged, Labelled, decide, withhold_or_go_on
 from perennial.flows.monitoring.estimate import accuracy_estimated
@@ -176,8 +176,8 @@ def _judge(
 ) -> MonitorVerdict:
     rows = window.rows
     known = accuracy_known(spec, reference)
-    labels = feedback.labels(rows["at"].iloc[0].floor("us").to_pydatetime())
-    judged = labelled(rows, labels, spec.release.feedback)
+    policy, since = spec.release.feedback, rows["at"].iloc[0].floor("us").to_pydatetime()
+    judged = labelled(rows, known_labels(policy, feedback, since), policy)
     seen, covered = accuracy_seen(judged), coverage_seen(judged)
     return verdict(
         spec.monitoring,
