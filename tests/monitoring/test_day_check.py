@@ -18,10 +18,12 @@ from perennial.core.feature_spec import FeatureSpec
 from perennial.core.input_spec import InputSpec
 from perennial.core.monitoring.day_check import DayCheck, with_check
 from perennial.core.monitoring.levels import Level, MonitorVerdict
+from perennial.core.monitoring.volume import DayRequests
 from perennial.core.performance.live_rows import live_rows as section
 from perennial.core.release.traffic import Route, Target
 from perennial.core.training.expectations import Expectation, Suite
 from perennial.errors import MalformedInput, UsageError
+from perennial.flows.monitoring.daily.answers import answers_of
 from perennial.flows.monitoring.daily.check import (
     CheckFolders,
     CheckPorts,
@@ -39,6 +41,7 @@ NAMES = list(SPEC.features.names)
 CHAMPION = Target(version="1.0.0", digest="a" * 64, release_id="r1")
 DAY = date(2025, 6, 12)
 NOW = datetime(2025, 6, 13, 5, 30, tzinfo=UTC)
+BEGIN = datetime(2025, 6, 12, tzinfo=UTC)
 ROWS = 600
 BETWEEN = "expect_column_values_to_be_between"
 
@@ -49,11 +52,11 @@ class Log:
 
     rows: pd.DataFrame
 
-    def read(self, model, since=None):
-        return self.rows[self.rows["at"] >= since]
+    def read(self, model, since=None, *, until=None):
+        return self.rows[(self.rows["at"] >= since) & (self.rows["at"] < until)]
 
-    def timings(self, model, since):
-        return self.rows[self.rows["at"] >= since][["at", "shadow"]]
+    def timings(self, model, since, *, until=None):
+        return self.read(model, since, until=until)[["at", "shadow"]]
 
 
 def table(seed: int, count: int) -> pd.DataFrame:
@@ -223,6 +226,52 @@ def test_a_client_may_send_any_year(tmp_path):
     report = GxValidator().check(Suite(name="times", expectations=(rule,)), sent, tmp_path)
     assert report.failed[0].broken == 2
     WhylogsProfiler().profile(sent, tmp_path / "profile.bin")
+
+
+def test_no_client_decides_the_check(monkeypatch):
+    """A client with nine of ten rows keeps half of those that are checked, spread over the day."""
+    policy = SPEC.monitoring.model_copy(update={"window": 40, "client_share": 0.5})
+    spec = SPEC.model_copy(update={"monitoring": policy})
+    rows = logged(DAY, table(2, ROWS))
+    number = np.arange(ROWS)
+    rows["client"] = np.where(number % 10, "flood", np.char.add("c", number.astype(str)))
+    answers = answers_of(spec, Log(rows), CHAMPION, BEGIN)
+    kept = answers.rows[answers.rows["client"] == "flood"]
+    assert (answers.count, len(answers.rows), len(kept)) == (ROWS, 120, 60)
+    assert (kept["at"].dt.hour // 6).value_counts().between(13, 17).all()
+    alone = answers_of(spec, Log(rows.assign(client="one")), CHAMPION, BEGIN)
+    assert len(alone.rows) == 20, "as in a window"
+    assert len(answers_of(spec, Log(rows.assign(client=None)), CHAMPION, BEGIN).rows) == ROWS
+    monkeypatch.setattr("perennial.flows.monitoring.daily.answers.MOST_ROWS", 480)
+    flooded = answers_of(spec, Log(rows), CHAMPION, BEGIN)
+    assert (flooded.rows["client"] != "flood").sum() == 60, "a flood thins out nobody else"
+
+
+def test_a_day_with_more_rows_than_fit_is_thinned_evenly(monkeypatch):
+    monkeypatch.setattr("perennial.flows.monitoring.daily.answers.MOST_ROWS", 200)
+    log = Log(logged(DAY, table(2, ROWS)))
+    answers = answers_of(SPEC, log, CHAMPION, BEGIN)
+    assert answers.count == ROWS
+    assert 80 < len(answers.rows) <= 200
+    assert (answers.rows["at"].dt.hour // 6).nunique() == 4
+    assert answers.rows["at"].is_monotonic_increasing
+    pd.testing.assert_frame_equal(answers.rows, answers_of(SPEC, log, CHAMPION, BEGIN).rows)
+
+
+def test_requests_that_a_check_has_counted_are_not_read_again(folders):
+    """The log here has one day; the counts of the days before are those that their checks kept."""
+    done = check(folders, table(2, ROWS))
+    assert done.volumes == ()
+    assert done.requests is not None
+    assert done.requests.parts == (150, 150, 150, 150)
+    for number in range(1, 9):
+        day = DAY - timedelta(days=number)
+        busier = DayRequests(parts=(1500 + number,) * 4, first=1.0)
+        kept = done.model_copy(update={"day": day, "requests": busier})
+        (folders.reports / "daily" / SPEC.name / f"{day}.json").write_text(kept.model_dump_json())
+    again = check(folders, table(2, ROWS))
+    assert [volume.days for volume in again.volumes] == [8] * 4
+    assert all(volume.is_unusual(2) for volume in again.volumes)
 
 
 def test_codes_days_and_flags_are_checked_as_they_were_sent():

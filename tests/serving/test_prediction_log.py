@@ -75,6 +75,13 @@ def test_rows_come_in_order_of_time_over_servers_and_hours(tmp_path, writer):
     assert len(list((tmp_path / "m").glob("*.jsonl"))) == 4
     later = PredictionLogReader(tmp_path).read("m", since=START + timedelta(minutes=40))
     assert len(later) == 4
+    between = START + timedelta(minutes=20), START + timedelta(minutes=60)
+    reader = PredictionLogReader(tmp_path)
+    assert list(reader.read("m", between[0], until=between[1])["at"] - START) == (
+        [timedelta(minutes=20)] * 2 + [timedelta(minutes=40)] * 2
+    )
+    assert len(reader.timings("m", between[0], until=between[1])) == 2
+    assert reader.read("m", until=START).empty
 
 
 def test_a_reader_sees_what_came_since_it_last_looked(tmp_path, writer):

@@ -55,13 +55,16 @@ def files(folder) -> list[str]:
 
 def test_readers_see_the_same_predictions_before_and_after(written):
     reader = PredictionLogReader(written)
-    middle = START + timedelta(minutes=41)
+    middle, until = START + timedelta(minutes=41), START + timedelta(minutes=79)
     before = (
         reader.read("m"),
         reader.read("m", middle),
         reader.timings("m", START),
         reader.timings("m", middle),
+        reader.read("m", middle, until=until),
+        reader.timings("m", middle, until=until),
     )
+    assert [len(frame) for frame in before[4:]] == [57, 19]
     done = PredictionArchive(written).tidy("m", LATER, None)
     assert done.journals == 7
     assert all(name.endswith(".parquet") for name in files(written))
@@ -71,6 +74,8 @@ def test_readers_see_the_same_predictions_before_and_after(written):
             again.read("m", middle),
             again.timings("m", START),
             again.timings("m", middle),
+            again.read("m", middle, until=until),
+            again.timings("m", middle, until=until),
         )
         for old, new in zip(before, after, strict=True):
             pd.testing.assert_frame_equal(ordered(new)[list(old.columns)], ordered(old))

@@ -178,8 +178,10 @@ class FeedbackStore(Protocol):
 class PredictionLog(Protocol):
     """Log of the model servers' answers (files)."""
 
-    def read(self, model: str, since: datetime | None = None) -> pd.DataFrame:
-        """Return logged predictions in order of `at`.
+    def read(
+        self, model: str, since: datetime | None = None, *, until: datetime | None = None
+    ) -> pd.DataFrame:
+        """Return logged predictions at or after `since` and before `until`, in order of `at`.
 
         Columns: prediction_id, request_id, at (UTC), model, version, digest, release_id, capsule, pool,
         shadow (bool), entity (JSON text), context (request values, JSON text; `{}` where none were logged),
@@ -190,8 +192,8 @@ class PredictionLog(Protocol):
         a column `feature:<name>` for each of them.
         """
 
-    def timings(self, model: str, since: datetime) -> pd.DataFrame:
-        """Return a row per logged request at or after `since`, in order of `at`, without its values.
+    def timings(self, model: str, since: datetime, *, until: datetime | None = None) -> pd.DataFrame:
+        """Return a row per logged request at or after `since` and before `until`, in order of `at`, without its values.
 
         Columns: at (UTC), request_id, digest, shadow (bool), latency_ms, rows (number of predictions), by_entity
         (bool: its features came from the feature store), client (empty where none is known).

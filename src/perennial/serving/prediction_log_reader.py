@@ -17,7 +17,7 @@ import orjson
 from perennial.limits import FIRST_MOMENT, LAST_MOMENT
 from perennial.serving.evidence.broken import BrokenLines
 from perennial.serving.log import sealed
-from perennial.serving.log.hours import hour_end
+from perennial.serving.log.hours import HOUR, hour_end
 from perennial.serving.log.uploaded import uploaded
 
 if TYPE_CHECKING:
@@ -63,15 +63,17 @@ class PredictionLogReader:
         self._lock = threading.Lock()
         self._broken = BrokenLines(folder)
 
-    def read(self, model: str, since: datetime | None = None) -> pd.DataFrame:
-        """Return all predictions of a model at or after `since`; columns: see `ports.PredictionLog.read`.
+    def read(
+        self, model: str, since: datetime | None = None, *, until: datetime | None = None
+    ) -> pd.DataFrame:
+        """Return the predictions of a model of a time; columns: see `ports.PredictionLog.read`.
 
         A broken line is skipped, kept aside below the folder and counted, see `take_broken`; so is a file that is no
         segment of the log.
         """
         import pandas as pd
 
-        tables, requests = self._content(model, since)
+        tables, requests = self._content(model, since, until)
         frames = [sealed.frame_of(table, COLUMNS) for table in tables]
         if requests or not frames:
             frames.append(frame_of(model, requests))
@@ -80,18 +82,22 @@ class PredictionLogReader:
         # In a stable order: the rows of a request have the same time, and stay beside each other in their order.
         return pd.concat(frames).sort_values("at", kind="stable", ignore_index=True)
 
-    def timings(self, model: str, since: datetime) -> pd.DataFrame:
-        """Return a row per request at or after `since`; columns: see `ports.PredictionLog.timings`."""
+    def timings(self, model: str, since: datetime, *, until: datetime | None = None) -> pd.DataFrame:
+        """Return a row per request of a time; columns: see `ports.PredictionLog.timings`."""
         import pandas as pd
 
-        tables, requests = self._content(model, since, sealed.TIMED)
+        tables, requests = self._content(model, since, until, sealed.TIMED)
         frames = [sealed.timings_of(table) for table in tables]
         if not frames:
             return _timings(requests)
         return pd.concat([*frames, _timings(requests)]).sort_values("at", kind="stable", ignore_index=True)
 
     def _content(
-        self, model: str, since: datetime | None, columns: Sequence[str] | None = None
+        self,
+        model: str,
+        since: datetime | None,
+        until: datetime | None,
+        columns: Sequence[str] | None = None,
     ) -> tuple[list[pa.Table], list[dict[str, Any]]]:
         """Return the rows of the sealed segments, and the requests of the journals that are not sealed.
 
@@ -101,18 +107,22 @@ class PredictionLogReader:
         while True:
             # Journals first: one that is sealed in between has its segment by then.
             journals = sorted((self._folder / model).glob("*.jsonl"))
-            paths, replaced = sealed.segments(self._folder, model, since)
+            paths, replaced = sealed.segments(self._folder, model, since, until)
             open_ = [path for path in journals if path.stem not in replaced]
             with contextlib.suppress(FileNotFoundError):  # sealed or merged in between: look again
-                requests = self._requests(model, open_, since)
+                requests = self._requests(model, open_, since, until)
                 remote = uploaded(self._folder, model, since, replaced, self._keyring)
-                tables = [sealed.read(path, since, columns) for path in (*paths, *remote)]
+                needed = [piece for piece in remote if sealed.may_begin_before(until, piece.segment.day)]
+                tables = [sealed.read(path, since, columns, until) for path in (*paths, *needed)]
                 return [table for table in tables if len(table)], requests
 
-    def _requests(self, model: str, journals: Sequence[Path], since: datetime | None) -> list[dict[str, Any]]:
+    def _requests(
+        self, model: str, journals: Sequence[Path], since: datetime | None, until: datetime | None
+    ) -> list[dict[str, Any]]:
         """Return the requests of journals in order of their time."""
         requests: list[dict[str, Any]] = []
         start = since.timestamp() if since is not None else float("-inf")
+        stop = until.timestamp() if until is not None else float("inf")
         with self._lock:
             for path in [
                 path for path in self._segments if path.parent.name == model and path not in journals
@@ -126,8 +136,10 @@ class PredictionLogReader:
                 if since is not None and end <= since:
                     self._segments.pop(path, None)  # free the memory: later calls rarely go further back
                     continue
+                if until is not None and end - 2 * HOUR >= until:
+                    continue  # an hour later than needed: a request is logged moments after its time
                 segment = self._segment(path)
-                requests.extend(request for request in segment.requests if request["at"] >= start)
+                requests.extend(request for request in segment.requests if start <= request["at"] < stop)
         requests.sort(key=lambda request: request["at"])
         return requests
 

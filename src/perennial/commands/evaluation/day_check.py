@@ -31,8 +31,9 @@ def check(model: str, day: datetime | None, as_json: bool) -> None:
     if as_json:
         print_record(done)
         return
+    read = f" of {done.answers}" if done.answers not in (None, done.rows) else ""
     print_text(
-        f"{model} on {chosen}: {done.rows} answers, {done.checked} rules of the training data checked, "
+        f"{model} on {chosen}: {done.rows} answers{read}, {done.checked} rules of the training data checked, "
         f"{len(done.unchecked)} do not apply to live rows"
     )
     findings = list(done.findings())

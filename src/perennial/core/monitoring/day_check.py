@@ -9,7 +9,7 @@ from pydantic import AwareDatetime, Field
 
 from perennial.core.frozen import Frozen
 from perennial.core.monitoring.levels import Level, MonitorVerdict, traffic_share
-from perennial.core.monitoring.volume import Volume
+from perennial.core.monitoring.volume import DayRequests, Volume
 from perennial.core.monitoring_spec import UpstreamSpec
 
 LASTS = timedelta(days=2)
@@ -50,7 +50,11 @@ class DayCheck(Frozen):
     digest: str = Field(description="of the champion")
     day: date
     made: AwareDatetime
-    rows: int = Field(ge=0, description="answers of the champion to clients")
+    rows: int = Field(ge=0, description="answers of the champion to clients that were checked")
+    answers: int | None = Field(
+        None,
+        description="all of them; null: a check that read all. Fewer are checked of busy days and clients",
+    )
     checked: int = Field(ge=0, description="rules that were checked")
     unchecked: tuple[str, ...] = Field(
         (), description="rules about a whole table, about columns that the log lacks, or that raised an error"
@@ -58,6 +62,7 @@ class DayCheck(Frozen):
     broken: tuple[BrokenRule, ...] = ()
     columns: tuple[str, ...] = Field((), description="columns that only the reference or only the log has")
     missing: tuple[str, ...] = Field((), description="sentences on newly missing features")
+    requests: DayRequests | None = Field(None, description="of all versions; null: an earlier check")
     volumes: tuple[Volume, ...] = ()
     features_age: timedelta | None = Field(
         None, description="of the newest stored value when the check was made; null: no store, or none seen"

@@ -66,16 +66,22 @@ def _unknown(rows: pd.DataFrame) -> pd.Series[bool]:
 
 def _capped(rows: pd.DataFrame, policy: MonitoringSpec) -> pd.DataFrame:
     """Keep the newest rows of each request and of each client up to their caps."""
-    has_client = "client" in rows
-    if "request_id" in rows:
-        # A client that uses the ids of another's requests takes no place of theirs.
-        request = [rows["request_id"], rows["client"].fillna("")] if has_client else [rows["request_id"]]
-        rows = rows.loc[rows.groupby(request).cumcount(ascending=False).lt(policy.request_rows)]
-    if has_client:
+    rows = of_requests(rows, policy)
+    if "client" in rows:
         most = math.ceil(policy.client_share * policy.window)
         newer = rows.groupby("client").cumcount(ascending=False)
         rows = rows.loc[rows["client"].isna() | newer.lt(most)]
     return rows
+
+
+def of_requests(rows: pd.DataFrame, policy: MonitoringSpec) -> pd.DataFrame:
+    """Keep the newest rows of each request up to `monitoring.request_rows`."""
+    if "request_id" not in rows:
+        return rows
+    # A client that uses the ids of another's requests takes no place of theirs.
+    has_client = "client" in rows
+    request = [rows["request_id"], rows["client"].fillna("")] if has_client else [rows["request_id"]]
+    return rows.loc[rows.groupby(request).cumcount(ascending=False).lt(policy.request_rows)]
 
 
 @dataclass

@@ -120,17 +120,26 @@ TIMED = ("request_id", "digest", "latency_ms", "shadow", "at", "client", "entity
 """Columns that `timings_of` needs."""
 
 
-def segments(folder: Path, model: str, since: datetime | None = None) -> tuple[list[Path], set[str]]:
-    """Return the segments of a model that may have rows at or after `since`, and the names of journals they replace."""
-    paths = []
+def segments(
+    folder: Path, model: str, since: datetime | None = None, until: datetime | None = None
+) -> tuple[list[Path], set[str]]:
+    """Return the segments of a model that may have rows of a time, and the names of journals they replace."""
+    paths, replaced = [], set()
     for path in sorted((folder / model).glob(f"{DAY}*/*.parquet")):
         day = day_of(path)
         # A request may be logged moments after the hour, and so the day, by which its journal is named.
         if day is not None and (since is None or day + timedelta(days=1) >= since.date()):
             paths.append(path)
-    replaced = {name for path in paths if path.name.startswith(MERGED) for name in replaced_by(path)}
+            if path.name.startswith(MERGED):
+                replaced |= replaced_by(path)
     kept = [path for path in paths if path.stem not in replaced]
-    return kept, replaced | {path.stem for path in kept}
+    needed = [path for path in kept if may_begin_before(until, day_of(path))]
+    return needed, replaced | {path.stem for path in kept}
+
+
+def may_begin_before(until: datetime | None, day: date | None) -> bool:
+    """Return whether a segment of a day may have rows before `until`, also one that was named moments later."""
+    return until is None or day is None or day <= until.date()
 
 
 def day_of(path: Path) -> date | None:
@@ -142,10 +151,14 @@ def day_of(path: Path) -> date | None:
 
 
 def read(
-    path: Path | RemoteSegment, since: datetime | None, columns: Sequence[str] | None = None
+    path: Path | RemoteSegment,
+    since: datetime | None,
+    columns: Sequence[str] | None = None,
+    until: datetime | None = None,
 ) -> pa.Table:
-    """Return the rows of a segment at or after `since`."""
-    chosen: Any = None if since is None else [("at", ">=", since)]
+    """Return the rows of a segment at or after `since` and before `until`."""
+    bounds = [(">=", since), ("<", until)]
+    chosen: Any = [("at", operator, bound) for operator, bound in bounds if bound is not None] or None
     wanted = None if columns is None else list(columns)
     return _table(path, wanted, chosen)
 

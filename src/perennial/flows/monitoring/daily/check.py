@@ -17,7 +17,7 @@ from perennial.core.input_spec import by_name
 from perennial.core.monitoring.day_check import BrokenRule, ColumnProfile, DayCheck
 from perennial.core.monitoring.drift import SCORE
 from perennial.core.monitoring.upstream import newly_missing
-from perennial.core.monitoring.volume import MOST_DAYS, Volume, volumes
+from perennial.core.monitoring.volume import MOST_DAYS, DayRequests, requests_of, volumes
 from perennial.core.release.traffic import Target
 from perennial.core.spec import ModelSpec
 from perennial.core.training.data import FailedRule
@@ -25,6 +25,7 @@ from perennial.core.training.expectations import Suite
 from perennial.errors import MalformedInput, UsageError
 from perennial.files import write_text
 from perennial.flows.feedback.votes import request_of
+from perennial.flows.monitoring.daily.answers import answers_of
 from perennial.flows.monitoring.daily.live_rows import live_rows
 from perennial.flows.monitoring.reference import reference_rows
 from perennial.ports import PredictionLog, Profiler, Registry, Router, Validator
@@ -78,7 +79,9 @@ def check_day(
         return None
     target = route.stable
     reference = reference_rows(spec, ports.registry, target, folders.references)
-    rows = _answers(spec, ports.predictions, target, begin)
+    answers = answers_of(spec, ports.predictions, target, begin)
+    rows = answers.rows
+    requests = _requests(spec.name, ports.predictions, begin)
     suites = [
         catalog.suite(folders.expectations / file) for file in dict.fromkeys(spec.data.expectations.values())
     ]
@@ -91,12 +94,14 @@ def check_day(
         day=day,
         made=now,
         rows=len(rows),
+        answers=answers.count,
         checked=sum(count for count, _, _ in results),
         unchecked=tuple(text for _, texts, _ in results for text in texts),
         broken=tuple(rule for _, _, broken in results for rule in broken),
         columns=_differing(spec, reference, rows) if len(rows) else (),
         missing=_missing(spec, reference, rows) if len(rows) else (),
-        volumes=_volumes(spec, ports.predictions, begin, now),
+        requests=requests,
+        volumes=volumes(_earlier(spec.name, ports.predictions, folders.reports, begin), requests, begin),
         features_age=None if newest is None else now - newest,
         promised_age=spec.slo.features_age,
         limits=spec.monitoring.upstream,
@@ -177,13 +182,6 @@ def _keep_newest(folder: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def _answers(spec: ModelSpec, log: PredictionLog, target: Target, begin: datetime) -> pd.DataFrame:
-    """Return the champion's answers to clients of a day, features under their own names."""
-    rows = log.read(spec.name, begin)
-    mine = (rows["digest"] == target.digest) & ~rows["shadow"].astype(bool) & (rows["at"] < begin + DAY)
-    return rows[mine].reset_index(drop=True).rename(columns=lambda name: name.removeprefix("feature:"))
-
-
 def _differing(spec: ModelSpec, reference: pd.DataFrame, rows: pd.DataFrame) -> tuple[str, ...]:
     """Return the features of the spec that either the reference or some request lacks."""
     asked = [set(json.loads(text)) for text in rows["names"].unique()]
@@ -245,7 +243,23 @@ def _firsts(spec: ModelSpec) -> Iterator[str]:
             yield names[places[0]]
 
 
-def _volumes(spec: ModelSpec, log: PredictionLog, begin: datetime, now: datetime) -> tuple[Volume, ...]:
-    asked = log.timings(spec.name, begin - MOST_DAYS * DAY)
+def _earlier(model: str, log: PredictionLog, reports: Path, begin: datetime) -> list[DayRequests]:
+    """Return the requests of the days before: as a check of that day counted them, else from the log."""
+    return [
+        _counted(reports, model, day.date()) or _requests(model, log, day)
+        for day in (begin - number * DAY for number in range(MOST_DAYS, 0, -1))
+    ]
+
+
+def _counted(reports: Path, model: str, day: date) -> DayRequests | None:
+    path = _path(reports, model, day)
+    try:
+        return _read(path).requests if path.is_file() else None
+    except MalformedInput:
+        return None  # the log knows them, too
+
+
+def _requests(model: str, log: PredictionLog, begin: datetime) -> DayRequests:
+    asked = log.timings(model, begin, until=begin + DAY)
     asked = asked[~asked["shadow"].astype(bool)]
-    return volumes(asked["at"].astype("int64").to_numpy() / 1e9, begin, now)
+    return requests_of((asked["at"] - begin).dt.total_seconds().to_numpy(dtype=float))
