@@ -6,7 +6,7 @@ import hashlib
 from enum import StrEnum
 from typing import Annotated, Self
 
-from pydantic import AwareDatetime, Field, model_validator
+from pydantic import AwareDatetime, Field, field_validator, model_validator
 
 from perennial.core.frozen import Frozen, canonical
 
@@ -35,6 +35,12 @@ class Review(Frozen):
     comment: Annotated[str, Field(min_length=1, max_length=LONGEST_COMMENT)] | None = None
     consent: bool = Field(False, strict=True, description="the person agrees that the comment is kept")
 
+    @field_validator("comment", mode="before")
+    @classmethod
+    def blank_is_none(cls, comment: object) -> object:
+        """A deleted comment is spaces in the file where it stood."""
+        return None if isinstance(comment, str) and comment and not comment.strip(" ") else comment
+
     @model_validator(mode="after")
     def value_of_modify(self) -> Self:
         if (self.value is not None) != (self.verdict is ReviewVerdict.MODIFY):
@@ -44,7 +50,11 @@ class Review(Frozen):
     @property
     def to_keep(self) -> Review:
         """The review as it may be written: without its comment, unless the person agrees."""
-        return self if self.consent else self.model_copy(update={"comment": None})
+        return self if self.consent else self.without_comment
+
+    @property
+    def without_comment(self) -> Review:
+        return self.model_copy(update={"comment": None})
 
     @property
     def digest(self) -> str:
