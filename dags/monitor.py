@@ -2,8 +2,8 @@
 
 The monitor process does this continuously; the DAG keeps a record per run in Airflow and lets a person
 start a run by hand. A verdict "retrain" raises the retraining asset, which starts the training DAG.
-A task before it checks and profiles the rows of the day before; others measure the effect of the last release, once its
-period is over, and request a training where the spec says how many new labels are enough.
+Beside it, a task checks and profiles the rows of the day before; others measure the effect of the last release, once
+its period is over, and request a training where the spec says how many new labels are enough.
 """
 
 from __future__ import annotations

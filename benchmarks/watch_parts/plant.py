@@ -35,10 +35,10 @@ class Server:
         self.spec, self.log, self.rng, self.sent = spec_of(model), folder, rng, 0
         self.writer = PredictionLogWriter(folder, "stable", "benchmark")
 
-    def answer(self, at: datetime) -> None:
-        """Log a request."""
+    def answer(self, at: datetime, shift: float = 0.0) -> None:
+        """Log a request; `shift` moves each feature, in standard deviations."""
         self.sent += 1
-        features = self.rng.normal(size=(ROWS, len(NAMES))).astype(np.float32)
+        features = self.rng.normal(shift, 1.0, (ROWS, len(NAMES))).astype(np.float32)
         request = answered(
             at, rows=ROWS, names=NAMES, model=self.spec.name, features=features, request_id=f"q{self.sent}",
             client="c", scores=self.rng.random(ROWS).astype(np.float32),

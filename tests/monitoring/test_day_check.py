@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 
 import numpy as np
@@ -20,7 +20,8 @@ from perennial.core.monitoring.day_check import DayCheck, with_check
 from perennial.core.monitoring.levels import Level, MonitorVerdict
 from perennial.core.performance.live_rows import live_rows as section
 from perennial.core.release.traffic import Route, Target
-from perennial.errors import MalformedInput
+from perennial.core.training.expectations import Expectation, Suite
+from perennial.errors import MalformedInput, UsageError
 from perennial.flows.monitoring.daily.check import (
     CheckFolders,
     CheckPorts,
@@ -39,6 +40,7 @@ CHAMPION = Target(version="1.0.0", digest="a" * 64, release_id="r1")
 DAY = date(2025, 6, 12)
 NOW = datetime(2025, 6, 13, 5, 30, tzinfo=UTC)
 ROWS = 600
+BETWEEN = "expect_column_values_to_be_between"
 
 
 @dataclass
@@ -124,10 +126,11 @@ def test_broken_rules_missing_values_and_old_features_are_told_with_their_size(f
     assert [level for text, level in said.items() if text.startswith(broken)] == [Level.WATCH]
     assert said["failure_rate is missing in 20% of the rows, 0% before"] is Level.WARN
     assert said["the newest stored feature value is 30.0 days old, 8.0 promised"] is Level.WARN
-    assert newest_check(folders.reports, SPEC, CHAMPION, NOW) == done
-    assert newest_check(folders.reports, SPEC, CHAMPION, NOW + timedelta(days=3)) is None, "it is too old"
+    assert newest_check(folders.reports, SPEC, CHAMPION, NOW) == (done, ())
+    nothing = (None, ())
+    assert newest_check(folders.reports, SPEC, CHAMPION, NOW + timedelta(days=2)) == nothing, "it is too old"
     other = CHAMPION.model_copy(update={"digest": "b" * 64})
-    assert newest_check(folders.reports, SPEC, other, NOW) is None, "it speaks of another champion"
+    assert newest_check(folders.reports, SPEC, other, NOW) == nothing, "it speaks of another champion"
     calm = MonitorVerdict(level=Level.OK, reasons=("all is well",), rows=ROWS)
     judged = with_check(calm, done)
     assert judged.level is Level.WARN
@@ -143,6 +146,83 @@ def test_a_damaged_profile_is_named(folders):
     profile_path(folders.reports, SPEC.name, DAY).write_bytes(b"torn")
     with pytest.raises(MalformedInput, match=f"{DAY}.bin is no profile"):
         kept_checks(folders.reports, SPEC.name, DAY, WhylogsProfiler)
+
+
+def test_a_result_that_cannot_be_read_is_told_and_no_look_ends_by_it(folders):
+    check(folders, table(2, ROWS))
+    (path,) = (folders.reports / "daily" / SPEC.name).glob("*.json")
+    path.write_text(path.read_text().replace('"rows"', '"of_a_later_version"'))
+    none, (problem,) = newest_check(folders.reports, SPEC, CHAMPION, NOW)
+    assert none is None
+    assert f"{DAY}.json is no check of a day as this version writes it" in problem
+    path.unlink()
+    path.mkdir()  # not even root can read it
+    none, (problem,) = newest_check(folders.reports, SPEC, CHAMPION, NOW)
+    assert none is None
+    assert f"{DAY}.json cannot be read" in problem
+
+
+def test_a_day_that_has_not_ended_is_refused_and_hides_no_earlier_one(folders):
+    done = check(folders, table(2, ROWS))
+    for day in (NOW.date(), NOW.date() + timedelta(days=400)):
+        with pytest.raises(UsageError, match=f"the day {day} \\(UTC\\) has not ended") as refused:
+            check(folders, table(2, ROWS), day)
+        assert str(DAY) in refused.value.hint
+    assert newest_check(folders.reports, SPEC, CHAMPION, NOW) == (done, ())
+
+
+def test_a_day_checked_late_says_nothing_of_today(folders):
+    check(folders, table(2, ROWS), DAY - timedelta(days=9))
+    assert newest_check(folders.reports, SPEC, CHAMPION, NOW) == (None, ())
+
+
+def test_no_profile_of_an_earlier_champion_stays_where_the_new_one_has_no_rows(folders):
+    check(folders, table(2, ROWS))
+    assert check(folders, table(2, 0)).rows == 0
+    assert kept_checks(folders.reports, SPEC.name, DAY, WhylogsProfiler)[1] == ()
+
+
+def test_a_rule_that_cannot_be_checked_breaks_nothing_and_is_named(folders, tmp_path):
+    rate = {"column": "pass_rate_7d", "min_value": 0}
+    rules = [
+        {"type": BETWEEN, "kwargs": rate},
+        {"type": BETWEEN, "kwargs": rate | {"row_condition": "failed > 0", "condition_parser": "pandas"}},
+        {"type": BETWEEN, "kwargs": {"column": "failure_rate", "min_value": "2020-01-01"}},
+    ]
+    for name in set(SPEC.data.expectations.values()):
+        (tmp_path / name).write_text(json.dumps({"expectations": rules}))
+    done = check(replace(folders, expectations=tmp_path), table(2, ROWS))
+    suites = len(set(SPEC.data.expectations.values()))
+    assert (done.checked, done.broken, len(done.unchecked)) == (suites, (), 2 * suites)
+    assert done.unchecked[0].endswith(f"pass_rate_7d: {BETWEEN}, by row_condition")
+    assert f"failure_rate: {BETWEEN}: could not be checked: " in done.unchecked[1]
+
+
+def test_rules_see_the_numbers_that_were_sent(folders, tmp_path):
+    """The log has float32: 0.1 is 0.10000000149 there."""
+    rules = [{"type": BETWEEN, "kwargs": {"column": "pass_rate_7d", "max_value": 0.1}}]
+    for name in set(SPEC.data.expectations.values()):
+        (tmp_path / name).write_text(json.dumps({"expectations": rules}))
+    folders = replace(folders, expectations=tmp_path)
+    kept = check(folders, table(2, ROWS).assign(pass_rate_7d=float(np.float32(0.1))))
+    assert kept.broken == ()
+    broken = check(folders, table(2, ROWS).assign(pass_rate_7d=float(np.nextafter(np.float32(0.1), 1))))
+    assert {rule.share for rule in broken.broken} == {1}
+
+
+def test_a_client_may_send_any_year(tmp_path):
+    never = {"categories": (), "unknown": None, "buckets": None}
+    inputs = {"day": InputSpec(type="timestamp", missing="allow", **never)}
+    spec = SPEC.model_copy(update={"features": FeatureSpec(source="request", inputs=inputs)})
+    days = np.float32([20_000.5, 2_932_532, 2_932_897, -719_162, np.nan]).astype(float)
+    sent = live_rows(spec, pd.DataFrame({"day": days}))
+    years = [2024, 9999, 9999, 1]
+    assert sent["day"].dt.year.tolist()[:4] == years
+    assert sent["day"].isna().tolist() == [False] * 4 + [True], "a strange time is no missing one"
+    rule = Expectation(type=BETWEEN, kwargs={"column": "day", "max_value": "2100-01-01T00:00:00Z"})
+    report = GxValidator().check(Suite(name="times", expectations=(rule,)), sent, tmp_path)
+    assert report.failed[0].broken == 2
+    WhylogsProfiler().profile(sent, tmp_path / "profile.bin")
 
 
 def test_codes_days_and_flags_are_checked_as_they_were_sent():

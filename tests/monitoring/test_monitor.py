@@ -24,6 +24,7 @@ from perennial.core.monitoring.levels import Level
 from perennial.core.monitoring.retraining import Hold, Retrain
 from perennial.core.monitoring_spec import ProspectsSpec
 from perennial.core.release.traffic import Route, Target
+from perennial.core.spec import ModelSpec
 from perennial.core.training.registration import VersionRecord
 from perennial.core.version import VersionRef
 from perennial.errors import (
@@ -89,6 +90,7 @@ class Kept:
 
     reference: pd.DataFrame | None
     known: dict[str, float] = field(default_factory=dict)
+    reviews: dict[str, float] = field(default_factory=dict)
     entries: list = field(default_factory=list)
     artifacts: list = field(default_factory=list)
     fetched: int = 0
@@ -108,6 +110,9 @@ class Kept:
 
     def labels(self, since=None):
         return {"ci": self.known} if self.known else {}
+
+    def reviewed(self, since=None):
+        return {"ci": self.reviews} if self.reviews else {}
 
     def find(self, model, which):
         ref = VersionRef(model=model, version="1.0.0", key="1", digest=self.digest, capsule="c")
@@ -157,8 +162,8 @@ class Stage:
             references=references,
         )  # fmt: skip
 
-    def look(self, now: datetime = NOW) -> monitor.MonitorResult:
-        return monitor.monitor_model(SPEC, self.ports(), self.folders, now)
+    def look(self, now: datetime = NOW, spec: ModelSpec = SPEC) -> monitor.MonitorResult:
+        return monitor.monitor_model(spec, self.ports(), self.folders, now)
 
 
 def test_a_window_like_the_reference_is_ok(tmp_path):
@@ -210,6 +215,16 @@ def test_without_labels_the_accuracy_is_not_judged(tmp_path):
     seen = Stage(tmp_path, rows(3, 1500, wrong=0.35), labelled=False).look()
     assert seen.verdict.drop_percent is None
     assert isinstance(seen.decision, Hold)
+
+
+def test_reviews_judge_the_accuracy_where_the_spec_counts_them(tmp_path):
+    stage = Stage(tmp_path, rows(3, 1500, wrong=0.35))
+    stage.kept.known, stage.kept.reviews = {}, stage.kept.known
+    assert stage.look().verdict.drop_percent is None
+    counting = SPEC.release.feedback.model_copy(update={"reviews": True})
+    release = SPEC.release.model_copy(update={"feedback": counting})
+    seen = stage.look(spec=SPEC.model_copy(update={"release": release}))
+    assert seen.verdict.drop_percent > 20
 
 
 def test_only_answers_of_the_champion_to_clients_count(tmp_path):
@@ -295,6 +310,16 @@ def test_a_tracker_that_is_down_is_told_and_changes_nothing(tmp_path):
     seen = stage.look()
     assert isinstance(seen.decision, Retrain)
     assert "MLflow" in seen.problems[0]
+
+
+def test_a_check_of_a_day_that_cannot_be_read_is_told_and_changes_nothing(tmp_path):
+    stage = Stage(tmp_path, rows(2, 1500, wrong=0.35))
+    path = stage.folders.reports / "daily" / SPEC.name / f"{NOW.date()}.json"
+    path.parent.mkdir(parents=True)
+    path.write_text("{}")
+    seen = stage.look()
+    assert isinstance(seen.decision, Retrain)
+    assert f"{path} is no check of a day" in seen.problems[0]
 
 
 def test_a_route_to_an_unregistered_digest_is_an_error(tmp_path):

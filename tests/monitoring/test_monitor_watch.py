@@ -11,6 +11,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 import httpx
+import numpy as np
 import pytest
 from prometheus_client import generate_latest
 
@@ -102,25 +103,55 @@ def test_every_model_is_looked_at():
     assert seen == [SPEC.name, "another_model"] * 2
 
 
-def test_a_model_that_moved_is_looked_at_before_its_time_and_before_others_that_are_due():
-    specs = [SPEC.model_copy(update={"name": name}) for name in ("a", "b", "c")]
+def looks_of(names: str, early: str, seconds: float, rounds: int) -> list[tuple[str, float]]:
+    """Return the looks at models, some of which always move, with their times; each takes so many seconds."""
     looks: list[tuple[str, float]] = []
 
     def look(spec):
         looks.append((spec.name, watched.now))
-        watched.now += 4  # seconds that a look takes
+        watched.now += seconds
         return SEEN
 
     def is_early(spec):
-        if spec.name == "b":
+        if spec.name == "z":
             raise TrackerUnavailable("does not answer", hint="wait")
-        return spec.name == "a" and (len(looks) in (2, 3) or watched.now > 500)
+        return spec.name in early
 
-    watched = Watched(12)
-    watched.run(look, specs, is_early)
-    assert [name for name, _ in looks[:4]] == ["a", "b", "a", "c"], "while c was still due for the first time"
-    assert watched.now < SPEC.monitoring.every.total_seconds(), "no other look is due yet"
-    assert all(name == "a" for name, _ in looks[4:])
+    watched = Watched(rounds)
+    watched.run(look, [SPEC.model_copy(update={"name": name}) for name in names], is_early)
+    return looks
+
+
+def test_a_model_that_moved_is_looked_at_before_its_time_and_before_others_that_are_due():
+    looks = looks_of("abcdefghijkz", early="a", seconds=4, rounds=13)
+    assert "".join(name for name, _ in looks) == "abcdefghijakz", (
+        "while two were still due for the first time"
+    )
+
+
+def test_models_that_always_move_starve_no_other_and_are_not_looked_at_without_end():
+    every = SPEC.monitoring.every.total_seconds()
+    looks = looks_of("abcd", early="abc", seconds=8, rounds=600)
+    end = looks[-1][1]
+    assert end > 3 * every
+    quiet = [at for name, at in looks if name == "d"]
+    assert quiet == pytest.approx([number * (every + 8) for number in range(len(quiet))], abs=40)
+    assert len(quiet) >= end // (every + 40)
+    for name in "abc":
+        begins = [at for each, at in looks if each == name]
+        assert min(np.diff(begins)) >= every / 30
+
+
+def test_a_model_whose_looks_fail_is_not_looked_at_again_at_once():
+    asked: list[float] = []
+
+    def look(spec):
+        asked.append(watched.now)
+        raise TrackerUnavailable("MLflow does not answer", hint="start it")
+
+    watched = Watched(100)
+    watched.run(look, is_early=lambda spec: True)
+    assert min(np.diff(asked)) >= SPEC.monitoring.every.total_seconds() / 30
 
 
 def test_scrapes_share_a_store_and_a_broken_one_costs_no_other_figure(monkeypatch, tmp_path):

@@ -30,12 +30,16 @@ from perennial.core.recalibration.attempt import (
 from perennial.core.recalibration.spec import RecalibrationSpec
 from perennial.core.release import gate
 from perennial.core.release_spec import FeedbackSpec
+from perennial.core.tasks.regression import Regression
+from perennial.core.training.registration import VersionRecord
 from perennial.core.verdict import Verdict
+from perennial.core.version import VersionRef
 from perennial.errors import NotOptimisable, NotRecalibrable, NotReproducible, StoreUnavailable
 from perennial.flows.evaluation.offline_features import OfflineSource
 from perennial.flows.evaluation.optimise import refuse
+from perennial.flows.recalibration.labelled import LabelledAnswers
 from perennial.flows.recalibration.recalibrate import RecalibrationPorts, recalibrate
-from perennial.flows.recalibration.version import VersionPorts
+from perennial.flows.recalibration.version import VersionPorts, evaluate_later
 from perennial.flows.training.reproduce import refuse_imported
 
 SPEC = TRAINED_SPEC.model_copy(
@@ -107,6 +111,13 @@ class Plant:
 
     def kinds(self):
         return [row.entry.kind for row in self.store.ledger.rows(SPEC.name)]
+
+    def made(self, version, minute):
+        """Let a version have been registered so many minutes after the first prediction, one a minute."""
+        known = self.registry._versions[SPEC.name]
+        place = [record.ref.version for record in known].index(version)
+        created = self.frame["at"].iloc[0].to_pydatetime() + timedelta(minutes=minute)
+        known[place] = known[place].model_copy(update={"created": created})
 
     def end(self, version, kind=Event.RELEASE_REJECTED):
         digest = self.registry.find(SPEC.name, version).ref.digest
@@ -197,6 +208,68 @@ def test_after_a_rejected_release_another_may_be_made_and_the_first_counts(plant
     plant.end("1.0.1")
     again = plant.recalibrate(now=NOW + timedelta(hours=1))
     assert (again.version, again.attempt) == ("1.0.2", 2)
+
+
+def test_after_an_emergency_rollback_what_was_taken_back_is_not_offered_again_and_counts(plant):
+    plant.recalibrate()
+    plant.end("1.0.1", Event.RELEASE_SUCCEEDED)
+    plant.end("1.0.0", Event.EMERGENCY_ROLLBACK)  # the entry has the digest of the version that came back
+    again = plant.recalibrate(now=NOW + timedelta(hours=1))
+    assert (again.champion, again.version, again.attempt) == ("1.0.0", "1.0.2", 2)
+
+
+def test_labels_from_before_the_training_ended_neither_fit_nor_judge(plant):
+    plant.made("1.0.0", 800)
+    result = plant.recalibrate(dry_run=True)
+    assert (result.learnt, result.judged) == (560, 240)
+    plant.made("1.0.0", 1300)
+    with pytest.raises(NotRecalibrable, match=r"300 mature .* since 2027-02-24 .* may have learnt earlier"):
+        plant.recalibrate()
+
+
+def test_labels_that_fitted_a_recalibrated_champion_do_not_judge_another(plant):
+    plant.recalibrate()
+    plant.live = "1.0.1"
+    plant.made("1.0.1", 1399)  # a request ends here
+    result = plant.recalibrate(dry_run=True)
+    assert (result.learnt, result.judged) == (1400, 200)
+    plant.made("1.0.1", 1500)
+    with pytest.raises(NotRecalibrable, match=r"100 mature .* champion 1\.0\.1 .* 150 are needed"):
+        plant.recalibrate()
+    plant.made("1.0.1", 100)
+    assert plant.recalibrate(dry_run=True).judged == 480
+
+
+def test_labels_of_answers_under_another_task_are_left_out(plant):
+    other = SPEC.task.model_copy(update={"threshold": 0.9}).model_dump_json()
+    plant.frame.loc[:399, "task"] = other
+    result = plant.recalibrate(dry_run=True)
+    assert result.learnt + result.judged == 1200
+    plant.frame.loc[:1199, "task"] = other
+    with pytest.raises(
+        NotRecalibrable, match=r"400 mature labelled answers .* under the task of the weights"
+    ):
+        plant.recalibrate()
+
+
+def test_each_is_evaluated_with_the_interval_of_its_own():
+    task = Regression(unit="mg", interval=0.8, half_width=1.0)
+    wider = task.model_copy(update={"half_width": 3.0})
+    values = np.linspace(0.0, 10.0, 100)
+    known = LabelledAnswers(
+        features=np.zeros((100, 1), dtype=np.float32), label=values + 2.0, group=np.arange(100),
+        request=np.arange(100).astype(str), trained=values, champion=values, champion_task=task, slices={},
+        unseen=np.ones(100, dtype=bool),
+    )  # fmt: skip
+    gate_of_numbers = SPEC.gate.model_copy(
+        update={"improvement": SPEC.gate.improvement.model_copy(update={"metric": "mae"})}
+    )
+    spec = SPEC.model_copy(update={"task": task.as_specified(), "gate": gate_of_numbers})
+    ref = VersionRef(model=SPEC.name, version="1.0.0", key="1", digest="c" * 64, capsule="c")
+    champion = VersionRecord(ref=ref, run_id="r", created=NOW)
+    figures = evaluate_later(spec, "d" * 64, wider, champion, known, values).flat()
+    assert (figures["holdout.interval_width"], figures["champion.interval_width"]) == (6.0, 2.0)
+    assert (figures["holdout.coverage"], figures["champion.coverage"]) == (1.0, 0.0)
 
 
 def test_a_recalibration_of_a_recalibration_maps_the_trained_answers(plant):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from perennial.core.governance.reviews import Review, ReviewVerdict
 from perennial.core.release.phase import Phase
 from perennial.core.release.status import IntentKind, Pause
 from perennial.core.release.traffic import Assignment
@@ -122,6 +123,20 @@ def test_values_have_no_positive_label(world, release):
     assert (control.mean, treatment.mean) == (1.0, 0.0)
     with pytest.raises(DataError, match="no positive label"):
         flow.gather(find(world), "label", world.predictions, feedback, POLICY)
+
+
+def test_right_values_of_reviews_are_outcomes_where_the_spec_counts_them(world, release):
+    world.sleep(1)
+    predict(world, release, "1.0.0", range(20))
+    predict(world, release, "1.1.0", range(20, 40))
+    world.sleep(1)
+    names = [f"1.1.0-{user}" for user in range(20, 40)]
+    reviews = [(Review(prediction_id=name, verdict=ReviewVerdict.MODIFY, value=1.0), 1.0) for name in names]
+    world.store.feedback.put_reviews(reviews, world.now, "ci", dict.fromkeys(names, MODEL))
+    asked = find(world), "right", world.predictions, world.store.feedback
+    assert [arm.n for arm in flow.gather(*asked, POLICY).variants] == [0, 0]
+    counting = POLICY.model_copy(update={"reviews": True})
+    assert [(arm.n, arm.mean) for arm in flow.gather(*asked, counting).variants][1] == (20, 1.0)
 
 
 def test_outcomes_are_gathered_user_by_user(world, release):

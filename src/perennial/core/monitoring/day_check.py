@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 
 from pydantic import AwareDatetime, Field
 
@@ -13,7 +13,7 @@ from perennial.core.monitoring.volume import Volume
 from perennial.core.monitoring_spec import UpstreamSpec
 
 LASTS = timedelta(days=2)
-"""Age from which a check says nothing of today."""
+"""Time after the end of its day from which a check says nothing of today."""
 
 
 class BrokenRule(Frozen):
@@ -53,7 +53,7 @@ class DayCheck(Frozen):
     rows: int = Field(ge=0, description="answers of the champion to clients")
     checked: int = Field(ge=0, description="rules that were checked")
     unchecked: tuple[str, ...] = Field(
-        (), description="rules about a whole table, or about columns that the log lacks"
+        (), description="rules about a whole table, about columns that the log lacks, or that raised an error"
     )
     broken: tuple[BrokenRule, ...] = ()
     columns: tuple[str, ...] = Field((), description="columns that only the reference or only the log has")
@@ -66,8 +66,9 @@ class DayCheck(Frozen):
     limits: UpstreamSpec = Field(description="of the spec at that time")
 
     def is_newer(self, now: datetime) -> bool:
-        """Return whether the check still speaks of today."""
-        return now < self.made + LASTS
+        """Return whether the check still speaks of today, whenever it was made."""
+        ended = datetime.combine(self.day, time(), UTC) + timedelta(days=1)
+        return ended <= now < ended + LASTS
 
     def findings(self) -> Iterator[tuple[Level, str]]:
         """Yield each finding, at most a warning, with its size."""

@@ -31,7 +31,9 @@ INHERITED_TAGS = (
 )
 """Tags of the trained version that hold for it too; what a variant was made of is said by that version alone."""
 ERROR = 0.05
-FAILED = (Event.RELEASE_REJECTED, Event.RELEASE_ROLLED_BACK)
+JUDGED = (Event.RELEASE_REJECTED, Event.RELEASE_ROLLED_BACK, Event.RELEASE_SUCCEEDED)
+"""What ends the release of a recalibration. One that succeeded beside a version that is champion again was taken back:
+the entry of an emergency rollback has the digest of the version that came back."""
 
 
 class Recalibration(Frozen):
@@ -125,7 +127,11 @@ def is_proven(gain: PairedDifference | None) -> bool:
 
 
 def attempts(rows: Sequence[LedgerRow], champion: str) -> int:
-    """Return how many attempts about a champion (its digest) ended: in the back-test, at the gate or in a release."""
+    """Return how many attempts about a champion ended: in the back-test, at the gate, or by a release.
+
+    Args:
+        champion: its digest.
+    """
     kinds = (Event.RECALIBRATION_ENDED, Event.RECALIBRATED)
     ended, made = 0, set()
     for entry in (row.entry for row in rows):
@@ -134,12 +140,12 @@ def attempts(rows: Sequence[LedgerRow], champion: str) -> int:
                 ended += 1
             else:
                 made.add(entry.digest)
-    return ended + len(made & failed(rows))
+    return ended + len(made & judged(rows))
 
 
-def failed(rows: Iterable[LedgerRow]) -> set[str | None]:
-    """Return the digests of versions whose release was rejected or rolled back."""
-    return {row.entry.digest for row in rows if row.entry.kind in FAILED}
+def judged(rows: Iterable[LedgerRow]) -> set[str | None]:
+    """Return the digests of versions whose release was rejected, rolled back or succeeded."""
+    return {row.entry.digest for row in rows if row.entry.kind in JUDGED}
 
 
 def unreleased(
@@ -150,7 +156,7 @@ def unreleased(
     Args:
         versions: that nobody took out of use.
     """
-    gone = failed(rows)
+    gone = judged(rows)
     waiting = [
         version
         for version in versions

@@ -36,8 +36,16 @@ class Expectation(Frozen):
 
     @property
     def is_about_rows(self) -> bool:
-        """Return whether the rule holds for each row by itself, so that live rows have to keep it too."""
-        return self.type.startswith(ROWS) and not self.type.endswith(ORDERED)
+        """Return whether the rule holds for each row by itself, so that live rows have to keep it too.
+
+        Not one with a condition: that may be about columns which only the training data has.
+        """
+        return self.type.startswith(ROWS) and not self.type.endswith(ORDERED) and self.condition is None
+
+    @property
+    def condition(self) -> Any:
+        """Return the condition on the rows that the rule is about; None for all."""
+        return self.kwargs.get("row_condition")
 
     @property
     def wanted(self) -> str:

@@ -16,7 +16,7 @@ from perennial.core.release.traffic import UserCounts
 from perennial.core.release_spec import FeedbackSpec
 from perennial.core.tasks.stored import logged_task
 from perennial.errors import DataError, UnknownRelease
-from perennial.flows.feedback.votes import counted, right, votes
+from perennial.flows.feedback.votes import counted, known_labels, right, votes
 from perennial.ports import FeedbackStore, Ledger, PredictionLog, ReleaseStore
 
 if TYPE_CHECKING:
@@ -105,8 +105,9 @@ def gather(
     log = log[log["at"] < experiment.until]
     users = count_users(log)
     log = log[log.groupby("unit")["arm"].transform("nunique") == 1] if len(log) else log
-    read = feedback.rewards if outcome == "reward" else feedback.labels
-    log = counted(log.merge(votes(read(since=experiment.since)), on="prediction_id"), policy, "arm")
+    since = experiment.since
+    sent = feedback.rewards(since) if outcome == "reward" else known_labels(policy, feedback, since)
+    log = counted(log.merge(votes(sent), on="prediction_id"), policy, "arm")
     sources = {str(source): int(count) for source, count in log["source"].value_counts().items()}
     if outcome == "right":
         log = log.assign(value=right(log))

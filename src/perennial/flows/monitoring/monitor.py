@@ -28,7 +28,7 @@ from perennial.core.spec import ModelSpec
 from perennial.core.tasks import Task
 from perennial.core.tasks.stored import logged_task
 from perennial.errors import RouterUnavailable, ToolError
-from perennial.flows.feedback.votes import counted, covered, request_of, right, votes
+from perennial.flows.feedback.votes import counted, covered, known_labels, request_of, right, votes
 from perennial.flows.monitoring.daily.check import newest_check
 from perennial.flows.monitoring.decide import Judged, Labelled, decide, withhold_or_go_on
 from perennial.flows.monitoring.estimate import accuracy_estimated
@@ -140,7 +140,8 @@ def monitor_model(
     harm = None if detector is None else detector.harm
     judged = _judge(spec, reference, seen, drifts, ports.feedback, refused, harm)
     judged = explained(spec, reference, window, judged, now)
-    judged = with_check(judged, newest_check(folders.reports, spec, target, now))
+    day, problems = newest_check(folders.reports, spec, target, now)
+    judged = with_check(judged, day)
     judged = judged.model_copy(update={"estimated": accuracy_estimated(spec, reference, window)})
     key = f"{target.digest[:12]}-{window['prediction_id'].iloc[-1]}"
     alarmed = JudgedWindow.of(key, target.digest, policy, drifts)
@@ -159,9 +160,8 @@ def monitor_model(
         raise_and_record(spec.name, extra, SystemActor.MONITOR, ports.ledger, ports.scheduler, now)
     changed = _record_level(spec, ports.ledger, rows, target, judged, now)
     keep_newest(report.parent, KEPT_REPORTS)
-    problems: tuple[str, ...] = ()
     if changed or isinstance(decision, Retrain):
-        problems = _to_tracker(spec, ports, target, report)
+        problems += _to_tracker(spec, ports, target, report)
     return MonitorResult(spec.name, now, target, judged, decision, report, problems=problems)
 
 
@@ -176,8 +176,8 @@ def _judge(
 ) -> MonitorVerdict:
     rows = window.rows
     known = accuracy_known(spec, reference)
-    labels = feedback.labels(rows["at"].iloc[0].floor("us").to_pydatetime())
-    judged = labelled(rows, labels, spec.release.feedback)
+    policy, since = spec.release.feedback, rows["at"].iloc[0].floor("us").to_pydatetime()
+    judged = labelled(rows, known_labels(policy, feedback, since), policy)
     seen, covered = accuracy_seen(judged), coverage_seen(judged)
     return verdict(
         spec.monitoring,

@@ -18,12 +18,12 @@ from perennial.flows.experiment.analyse import ExperimentPorts
 from perennial.flows.experiment.gather import running_figures
 from perennial.flows.feedback.ingest import ingest
 from perennial.flows.governance.identity import NO_MODEL
+from perennial.flows.monitoring.following.schedule import Schedule
 from perennial.flows.monitoring.monitor import MonitorFolders, MonitorPorts, MonitorResult, monitor_model
 from perennial.ports import Ledger
 
 SCREENED = 5.0
 """Seconds between two readings of all logs that ask whether a look is due before its time."""
-AT_ONCE = float("-inf")
 
 
 class MonitorGauges(Protocol):
@@ -110,24 +110,21 @@ def watch(
         wait: waits the given seconds and returns True to stop.
         is_early: whether a look at a model is due at once, asked every `SCREENED`; None: never.
     """
-    due = dict.fromkeys(range(len(specs)), clock())
+    schedule = Schedule(specs, clock())
     screened = clock()
     while True:
-        number = min(due, key=lambda place: due[place])
-        left = max(0.0, due[number] - clock())
+        left = max(0.0, schedule.next_at() - clock())
         if wait(left if is_early is None else min(left, max(0.0, screened + SCREENED - clock()))):
             return
-        if is_early is not None:
-            if clock() >= screened + SCREENED:
-                # Also while other looks are due: an early one would wait minutes behind those of all models.
-                moved = [
-                    place for place, at in due.items() if at > clock() and _asked(is_early, specs[place])
-                ]
-                due |= dict.fromkeys(moved, AT_ONCE)
-                screened = clock()
-            number = min(due, key=lambda place: due[place])
-            if due[number] > clock():
-                continue
+        if is_early is not None and clock() >= screened + SCREENED:
+            # Also while other looks are due: an early one would wait minutes behind those of all models.
+            schedule.early |= {
+                place for place in schedule.may_be_early(clock()) if _asked(is_early, specs[place])
+            }
+            screened = clock()
+        number = schedule.take(clock())
+        if number is None:
+            continue
         spec = specs[number]
         try:
             result = run_pass(spec)
@@ -142,8 +139,7 @@ def watch(
             if result.feedback is not None:
                 gauges.received(result.feedback)
             say(summary_line(result))
-        # Counted from now, not from the due time: a slow pass must not be followed by a burst of passes.
-        due[number] = clock() + spec.monitoring.every.total_seconds()
+        schedule.ended(number, clock())
 
 
 def _asked(is_early: Callable[[ModelSpec], bool], spec: ModelSpec) -> bool:

@@ -15,29 +15,26 @@ from perennial.core.events import Event
 from perennial.core.governance.out_of_use import out_of_use
 from perennial.core.monitoring.worth.effect import Measure, paired_difference
 from perennial.core.recalibration.attempt import (
-    RECALIBRATION_OF,
     Recalibration,
     attempts,
     confidence,
     is_proven,
-    is_recalibrated,
     recalibration_entry,
     unreleased,
 )
 from perennial.core.recalibration.calibration import Form, fit, form_of, losses
 from perennial.core.spec import ModelSpec
-from perennial.core.training.artifacts import ModelManifest
 from perennial.core.training.registration import VersionRecord
 from perennial.core.training.variants import may_replace
 from perennial.errors import DataError, NotRecalibrable, UnknownVersion
 from perennial.flows.evaluation.offline_features import OfflineSource
 from perennial.flows.recalibration.labelled import LabelledAnswers, read_labelled
-from perennial.flows.recalibration.version import ATTEMPT, VersionPorts, Weights, register_recalibration
+from perennial.flows.recalibration.version import ATTEMPT, VersionPorts, register_recalibration
+from perennial.flows.recalibration.weights import Weights, fetch_weights
 from perennial.flows.training.package import REFERENCE
 from perennial.flows.training.workdir import read_record, read_table
 from perennial.flows.versions import find_version
 from perennial.ports import FeedbackStore, Ledger, PredictionLog, Router
-from perennial.serving.manifest import MANIFEST_FILE
 
 
 @dataclass(frozen=True)
@@ -84,7 +81,7 @@ def recalibrate(
         return _made_before(made, ports, actor, record=not dry_run, say=say)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        weights = _weights(champion, ports.version, folder)
+        weights = fetch_weights(champion, ports.version.registry, folder / "weights")
         live = folder / "champion"
         if weights.record.ref.digest == champion.ref.digest:
             live = weights.files
@@ -92,7 +89,8 @@ def recalibrate(
             ports.version.registry.fetch(champion.ref, live)
         known = read_labelled(
             spec,
-            weights.files,
+            weights,
+            champion,
             live,
             ports.predictions,
             ports.feedback,
@@ -139,24 +137,6 @@ def _champion(spec: ModelSpec, ports: RecalibrationPorts) -> VersionRecord:
             hint=f"perennial why {spec.name}",
         )
     return record
-
-
-def _weights(champion: VersionRecord, ports: VersionPorts, folder: Path) -> Weights:
-    """Fetch the version whose answers are mapped: never those of a recalibration, so that its bound holds for all."""
-    record = champion
-    if is_recalibrated(champion.tags):
-        digest = champion.tags[RECALIBRATION_OF]
-        known = [
-            version for version in ports.registry.versions(champion.ref.model) if version.ref.digest == digest
-        ]
-        if not known:
-            raise UnknownVersion(
-                f"the version with the weights of {champion.ref}, {digest[:12]}, is not in the registry",
-                hint="restore the registry, or train again",
-            )
-        record = known[-1]
-    files = ports.registry.fetch(record.ref, folder / "weights")
-    return Weights(record, files, read_record(files / MANIFEST_FILE, ModelManifest, "train"))
 
 
 def _attempted(

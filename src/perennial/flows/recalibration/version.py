@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from perennial.core.evaluation.figures_hash import PARITY, PARITY_SHARE, figures
 from perennial.core.recalibration.attempt import RECALIBRATION_OF, Recalibration, recalibration_tags
 from perennial.core.recalibration.calibration import Calibration
 from perennial.core.spec import ModelSpec
-from perennial.core.tasks import Task
+from perennial.core.tasks import Scored, Task
 from perennial.core.tasks.regression import Regression
 from perennial.core.tasks.score import POSITIVE, ScoreTask
 from perennial.core.training.artifacts import ModelManifest
@@ -27,6 +26,7 @@ from perennial.files import sha256
 from perennial.flows.evaluation.evaluate import KEPT
 from perennial.flows.evaluation.version_files import show_evaluation
 from perennial.flows.recalibration.labelled import LabelledAnswers
+from perennial.flows.recalibration.weights import Weights
 from perennial.flows.training.package import (
     BACKGROUND,
     CAPSULE,
@@ -55,15 +55,6 @@ class VersionPorts:
     explain: Explain
     write_calibrated: Callable[[Path, Calibration, str, Path], None]
     """Model file of the weights, calibration, name of the output, file to write."""
-
-
-@dataclass(frozen=True)
-class Weights:
-    """The version whose weights are kept."""
-
-    record: VersionRecord
-    files: Path
-    manifest: ModelManifest
 
 
 def task_with(manifest: ModelManifest, calibration: Calibration, known: LabelledAnswers) -> Task:
@@ -129,7 +120,7 @@ def register_recalibration(
     write_json(files / MANIFEST_FILE, manifest.model_copy(update=changed))
     _write_reference(manifest, task, weights.files, files, ports.scorer)
     digest = sign_files(files, spec.name, capsule.hash, ports.signer)
-    evaluation = _evaluate(spec, digest, task, champion, known, answers)
+    evaluation = evaluate_later(spec, digest, task, champion, known, answers)
     plots = folder / KEPT
     title = f"recalibrated from {weights.record.ref.version}"
     examples = known.examples(known.later, _targets(spec.task, known.label))
@@ -171,7 +162,7 @@ def _targets(task: Task, label: np.ndarray) -> np.ndarray:
     return (label >= POSITIVE).astype(float) if isinstance(task, ScoreTask) else label
 
 
-def _evaluate(
+def evaluate_later(
     spec: ModelSpec,
     digest: str,
     task: Task,
@@ -179,12 +170,23 @@ def _evaluate(
     known: LabelledAnswers,
     answers: np.ndarray,
 ) -> Evaluation:
+    """Evaluate a recalibration beside the champion on the rows that judge, each under its own task.
+
+    Args:
+        digest, task, answers: of the recalibration; answers to all rows, [n] or [n, k].
+
+    Raises:
+        DataError: the labels define no figures, since they are all the same.
+    """
     later = known.later
     target = _targets(spec.task, known.label)[later]
-    scored = functools.partial(task.scored, target, group=known.group[later], features=known.features[later])
+
+    def scored(of: Task, answer: np.ndarray) -> Scored:
+        return of.scored(target, answer[later], known.group[later], known.features[later])
+
     evaluation = evaluate_scores(
         digest,
-        {MODEL: scored(answer=answers[later]), CHAMPION: scored(answer=known.champion[later])},
+        {MODEL: scored(task, answers), CHAMPION: scored(known.champion_task, known.champion)},
         {column: values[later] for column, values in known.slices.items()},
         spec.gate.improvement.metric,
         spec.evaluation.slice_min_rows,

@@ -22,7 +22,7 @@ from perennial.core.release.traffic import Target
 from perennial.core.spec import ModelSpec
 from perennial.core.training.data import FailedRule
 from perennial.core.training.expectations import Suite
-from perennial.errors import MalformedInput
+from perennial.errors import MalformedInput, UsageError
 from perennial.files import write_text
 from perennial.flows.feedback.votes import request_of
 from perennial.flows.monitoring.daily.live_rows import live_rows
@@ -63,15 +63,21 @@ def check_day(
         None where no version has traffic.
 
     Raises:
+        UsageError: the day has not ended; its check would hide those of the days before.
         UnknownVersion, MalformedInput: see `reference_rows`.
         SpecError: a suite is missing, or a rule is wrong.
     """
+    begin = datetime.combine(day, time(), UTC)
+    if begin + DAY > now:
+        raise UsageError(
+            f"the day {day} (UTC) has not ended, so its rows cannot be checked",
+            hint=f"the newest day that has ended is {(now.astimezone(UTC) - DAY).date()}",
+        )
     route = ports.router.route(spec.name)
     if route is None:
         return None
     target = route.stable
     reference = reference_rows(spec, ports.registry, target, folders.references)
-    begin = datetime.combine(day, time(), UTC)
     rows = _answers(spec, ports.predictions, target, begin)
     suites = [
         catalog.suite(folders.expectations / file) for file in dict.fromkeys(spec.data.expectations.values())
@@ -95,23 +101,39 @@ def check_day(
         promised_age=spec.slo.features_age,
         limits=spec.monitoring.upstream,
     )
+    profile = profile_path(folders.reports, spec.name, day)
     if len(rows):
-        ports.profiler.profile(table.join(rows[SCORE]), profile_path(folders.reports, spec.name, day))
+        ports.profiler.profile(table.join(rows[SCORE]), profile)
+    else:
+        profile.unlink(missing_ok=True)  # an earlier check may have been of another champion
     write_text(_path(folders.reports, spec.name, day), check.model_dump_json(indent=2) + "\n")
     _keep_newest(_folder(folders.reports, spec.name))
     return check
 
 
-def newest_check(reports: Path, spec: ModelSpec, target: Target, now: datetime) -> DayCheck | None:
-    """Return the newest check; None without one, if it is of another champion or too old to speak of today."""
-    check = _newest(reports, spec.name)
-    return check if check is not None and check.digest == target.digest and check.is_newer(now) else None
+def newest_check(
+    reports: Path, spec: ModelSpec, target: Target, now: datetime
+) -> tuple[DayCheck | None, tuple[str, ...]]:
+    """Return the newest check, and the problem if its file cannot be read: a look must not end by it.
+
+    None without one, if it is of another champion or too old to speak of today.
+    """
+    try:
+        check = _newest(reports, spec.name)
+    except MalformedInput as error:
+        return None, (f"the check of a day is not shown: {error.message} ({error.hint})",)
+    speaks = check is not None and check.digest == target.digest and check.is_newer(now)
+    return check if speaks else None, ()
 
 
 def kept_checks(
     reports: Path, model: str, since: date, profiler: Callable[[], Profiler]
 ) -> tuple[DayCheck | None, tuple[ColumnProfile, ...]]:
-    """Return the newest check, and the columns of all profiles since a day together."""
+    """Return the newest check, and the columns of all profiles since a day together.
+
+    Raises:
+        MalformedInput: a file cannot be read, or holds something else.
+    """
     kept = sorted(_folder(reports, model).glob("*.bin"))
     paths = [path for path in kept if date.fromisoformat(path.stem) >= since]
     return _newest(reports, model), profiler().merged(paths) if paths else ()
@@ -139,7 +161,14 @@ def _read(path: Path) -> DayCheck:
     try:
         return DayCheck.model_validate_json(path.read_bytes())
     except ValidationError as error:
-        raise MalformedInput(f"{path} is no check of a day: {error}", hint="delete it") from error
+        raise MalformedInput(
+            f"{path} is no check of a day as this version writes it: {error}",
+            hint="delete it, or check the day again",
+        ) from error
+    except OSError as error:
+        raise MalformedInput(
+            f"{path} cannot be read: {error.strerror}", hint="let the account of the monitor read it"
+        ) from error
 
 
 def _keep_newest(folder: Path) -> None:
@@ -176,16 +205,20 @@ def _checked(
         if rule.is_about_rows and columns and all(column in table for column in columns):
             kept.append(rule)
         else:
-            left.append(f"{suite.name}: {rule.about or 'table'}: {rule.type}")
+            condition = ", by row_condition" if rule.condition else ""
+            left.append(f"{suite.name}: {rule.about or 'table'}: {rule.type}{condition}")
     if not kept:
         return 0, left, []
     with TemporaryDirectory() as aside:  # its pages would show rows of clients
         report = validator.check(Suite(name=suite.name, expectations=tuple(kept)), table, Path(aside))
-    return len(kept), left, [_broken(suite.name, rule, len(table)) for rule in report.failed]
+    raised = [rule for rule in report.failed if not rule.broken]  # no row breaks it: it could not be checked
+    left += [f"{suite.name}: {rule.column or 'table'}: {rule.rule}: {rule.observed}" for rule in raised]
+    broken = [_broken(suite.name, rule, len(table)) for rule in report.failed if rule.broken]
+    return len(kept) - len(raised), left, broken
 
 
 def _broken(suite: str, rule: FailedRule, rows: int) -> BrokenRule:
-    share = rule.broken / rows if rule.broken else 1.0  # a rule that could not be checked holds for no row
+    share = rule.broken / rows
     return BrokenRule(suite=suite, rule=rule.rule, column=rule.column, observed=rule.observed, share=share)
 
 
