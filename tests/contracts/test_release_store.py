@@ -16,10 +16,9 @@ from perennial.adapters.sql.sqlite_reads import SqliteReads
 from perennial.adapters.sql.store import SqlStore
 from perennial.core.events import Entry, Event
 from perennial.core.governance.database_use import DatabaseUse
-from perennial.core.governance.forgotten_comments import ForgottenComments
 from perennial.core.governance.ledger import GENESIS, stored, verify
 from perennial.core.governance.notices import Delivery
-from perennial.core.governance.reviews import MOST_CHANGES, Review
+from perennial.core.governance.reviews import MOST_CHANGES, ForgottenComments, Review
 from perennial.core.release.phase import Phase
 from perennial.core.release.status import Intent, IntentKind, ReleaseStatus
 from perennial.core.release.traffic import Counters

@@ -101,6 +101,27 @@ def test_a_right_value_is_a_label_only_where_the_spec_says_so(desk):
     assert known_labels(counted, desk.store.feedback)["ann"] == {}, "taken back"
 
 
+def test_predictions_are_stored_in_one_order_by_every_ingest(desk, monkeypatch):
+    """Two ingests that lock the same rows in different orders would wait for each other."""
+    names = [f"p{number}" for number in range(40)]
+    backwards = {
+        "labels": [{"prediction_id": name, "label": 1, "reward": 1.0} for name in reversed(names)],
+        "reviews": [{"prediction_id": name, "verdict": "accept"} for name in reversed(names)],
+    }
+    desk.writer.append(parse(backwards, TASK), ANN, AT)
+    orders = []
+    for put in ("put", "put_rewards", "put_reviews"):
+        stored = getattr(desk.store.feedback, put)
+
+        def record(values, *rest, stored=stored):
+            orders.append([value if isinstance(value, str) else value[0].prediction_id for value in values])
+            return stored(values, *rest)
+
+        monkeypatch.setattr(desk.store.feedback, put, record)
+    desk.ingest()
+    assert orders == [sorted(names)] * 3
+
+
 def test_reviews_of_unknown_predictions_and_other_models_are_kept_apart(desk):
     class Some(AllAnswered):
         def models(self, ids):
@@ -168,6 +189,33 @@ def test_deleting_a_comment_leaves_every_other_byte(desk, comment):
         ["mine"],
     ]
     assert desk.forget(prediction="p1") == (0, Overwritten()), "again"
+
+
+def test_a_deletion_that_is_killed_at_any_byte_leaves_a_line_that_can_be_read(desk, monkeypatch):
+    comment = 'a"\\\n\u0001\\"'
+    desk.send({"prediction_id": "p1", "verdict": "reject", "comment": comment, "consent": True})
+    (path,) = desk.folder.glob("*.jsonl")
+    line, write = path.read_bytes(), os.pwrite
+    left = 0
+
+    def killed(descriptor, content, offset):
+        nonlocal left
+        write(descriptor, content[:left], offset)
+        if left < len(content):
+            raise InterruptedError
+        left -= len(content)
+
+    length = len(line.partition(b'"comment":"')[2].partition(b'","consent"')[0])
+    for allowed in range(2 * length):
+        path.write_bytes(line)
+        left = allowed
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "pwrite", killed)
+            with pytest.raises(InterruptedError):
+                desk.forget()
+        assert len(desk.inbox.pending()[0]) == 1
+        assert desk.forget()[1].comments == 1
+        assert desk.inbox.pending()[0][0].reviews[0].comment is None
 
 
 def test_a_comment_is_deleted_in_damaged_lines_too(desk):

@@ -8,8 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from perennial.core.governance.forgotten_comments import ForgottenComments
-from perennial.core.governance.reviews import Review, StoredReview
+from perennial.core.governance.reviews import ForgottenComments, Review, StoredReview
 from perennial.core.release.counted.user_buckets import LogPosition, UserBuckets
 from perennial.core.release.traffic import AnyRoute, Counters, Expected, Readiness, Route
 from perennial.core.serving_spec import Load

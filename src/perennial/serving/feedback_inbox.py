@@ -20,8 +20,7 @@ from typing import Any
 import orjson
 
 from perennial.core.governance.feedback_sources import Source
-from perennial.core.governance.forgotten_comments import ForgottenComments
-from perennial.core.governance.reviews import Review
+from perennial.core.governance.reviews import ForgottenComments, Review
 from perennial.core.tasks.task import Task
 from perennial.core.tasks.values import plain
 from perennial.errors import MalformedInput

@@ -9,9 +9,8 @@ from functools import lru_cache
 
 from doubles.notices import MemoryDeliveries
 from perennial.core.events import Entry, Event, LedgerRow
-from perennial.core.governance.forgotten_comments import ForgottenComments
 from perennial.core.governance.ledger import GENESIS, StoredRow, chain, stored
-from perennial.core.governance.reviews import MOST_CHANGES, StoredReview
+from perennial.core.governance.reviews import MOST_CHANGES, ForgottenComments, StoredReview
 from perennial.core.release.status import Intent, ReleaseStatus
 from perennial.errors import ReleaseConflict
 

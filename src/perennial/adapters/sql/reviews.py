@@ -13,8 +13,7 @@ from perennial.adapters.sql.schema import EPOCH, entry_field, ledger, microsecon
 from perennial.adapters.sql.schema import reviews as table
 from perennial.adapters.sql.upsert import insert
 from perennial.core.events import Entry, Event
-from perennial.core.governance.forgotten_comments import ForgottenComments
-from perennial.core.governance.reviews import MOST_CHANGES, Review, StoredReview
+from perennial.core.governance.reviews import MOST_CHANGES, ForgottenComments, Review, StoredReview
 from perennial.ports.traffic import BySource
 
 ORDER = (table.c.received_us, table.c.digest)

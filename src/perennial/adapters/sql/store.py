@@ -26,8 +26,7 @@ from perennial.adapters.sql.reviews import (
 from perennial.adapters.sql.schema import microseconds
 from perennial.adapters.sql.upsert import insert
 from perennial.core.events import Entry
-from perennial.core.governance.forgotten_comments import ForgottenComments
-from perennial.core.governance.reviews import Review, StoredReview
+from perennial.core.governance.reviews import ForgottenComments, Review, StoredReview
 from perennial.core.release.phase import Phase
 from perennial.core.release.status import Intent, ReleaseStatus
 from perennial.errors import ReleaseConflict

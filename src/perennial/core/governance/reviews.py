@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Self
 
 from pydantic import AwareDatetime, Field, field_validator, model_validator
 
+from perennial.core.events import Payload
 from perennial.core.frozen import Frozen, canonical
 
 LONGEST_COMMENT = 2000
@@ -71,3 +73,22 @@ class StoredReview(Frozen):
     review: Review
     number: float | None = Field(description="right value as a number, as labels are stored")
     current: bool = Field(description="the newest of this source about the prediction")
+
+
+class ForgottenComments(Payload):
+    """Payload of `feedback.comments_forgotten`: the comments that a source has sent until a time are deleted.
+
+    It also holds for what arrives later.
+
+    Attributes:
+        prediction: only about this prediction; None: about all.
+        until: by the time at which a server received the review.
+    """
+
+    source: str
+    prediction: str | None
+    until: AwareDatetime
+
+    def covers(self, source: str, prediction: str, received: datetime) -> bool:
+        """Return whether a comment of this source, prediction and time is deleted."""
+        return source == self.source and self.prediction in (None, prediction) and received <= self.until

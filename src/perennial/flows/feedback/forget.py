@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Protocol, TypeVar
 
 from perennial.core.events import Entry, Event
-from perennial.core.governance.forgotten_comments import ForgottenComments
+from perennial.core.governance.reviews import ForgottenComments
 from perennial.errors import UsageError
 from perennial.flows.governance.identity import NO_MODEL
 from perennial.ports import FeedbackStore, Ledger

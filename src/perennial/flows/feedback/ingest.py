@@ -7,8 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
-from perennial.core.governance.forgotten_comments import ForgottenComments
-from perennial.core.governance.reviews import Review
+from perennial.core.governance.reviews import ForgottenComments, Review
 from perennial.core.monitoring.feedback_counts import FeedbackCounts
 from perennial.core.tasks.stored import logged_task
 from perennial.ports import FeedbackStore
@@ -90,11 +89,12 @@ def ingest(inbox: Inbox, store: FeedbackStore, answered: Answered) -> FeedbackCo
         reviewed = {review.prediction_id: review for review in batch.reviews}
         ids = batch.labels.keys() | batch.rewards.keys() | reviewed.keys()
         known = answered.models(ids)
+        # Sorted below: two ingests that lock the same rows in different orders would wait for each other.
         allowed = {name for name, model in known.items() if not batch.models or model in batch.models}
         labels = _numbers(
             {name: batch.labels[name] for name in sorted(batch.labels.keys() & allowed)}, answered
         )
-        rewards = {name: value for name, value in batch.rewards.items() if name in allowed}
+        rewards = {name: batch.rewards[name] for name in sorted(batch.rewards.keys() & allowed)}
         changed += store.put(labels, batch.at, batch.source) if labels else 0
         newest |= {model: batch.at for name in labels if _is_newer(newest, model := known[name], batch.at)}
         changed += store.put_rewards(rewards, batch.at, batch.source) if rewards else 0

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import orjson
 
-from perennial.core.governance.forgotten_comments import ForgottenComments
+from perennial.core.governance.reviews import ForgottenComments
 
 COMMENT = re.compile(rb'"comment"\s*:\s*"((?:[^"\\]|\\.)*)', re.DOTALL)
 """Inside a JSON text a quote is escaped, so no text of a value looks like this; a cut one may have no end."""
