@@ -10,6 +10,7 @@ import pytest
 from doubles.releases import MemoryStore
 from some_source import AllAnswered, source
 
+from perennial.adapters.exchange import Exchange
 from perennial.core.events import Entry, Event
 from perennial.core.governance.reviews import LONGEST_COMMENT, MOST_CHANGES, Review, ReviewVerdict
 from perennial.core.release_spec import FeedbackSpec
@@ -21,6 +22,7 @@ from perennial.flows.feedback.votes import known_labels
 from perennial.flows.governance.identity import NO_MODEL
 from perennial.serving.evidence.comments_in_files import Overwritten
 from perennial.serving.feedback_inbox import FeedbackInbox, FeedbackWriter, parse
+from perennial.serving.log.parts import LogReceiver, LogSender
 
 AT = datetime(2026, 3, 1, tzinfo=UTC)
 TASK = [Ranking(threshold=0.5)]
@@ -244,17 +246,28 @@ def test_a_line_that_is_being_written_is_left_alone_until_its_writer_is_known_to
     assert b"half" not in path.read_bytes()
 
 
-def test_what_another_machine_sends_after_the_deletion_has_no_comment(desk):
-    """Its journal, received before, arrives now; one that the source sends anew stays."""
-    desk.send({"prediction_id": "p0", "verdict": "accept"})
-    desk.ingest()
+def test_what_another_machine_sends_after_the_deletion_has_no_comment(tmp_path):
+    """Its journal, received before, arrives now; what the source sends anew stays."""
+    desk, machine = Desk(tmp_path / "control" / "feedback"), Desk(tmp_path / "serving" / "feedback")
+    machine.send({"prediction_id": "p0", "verdict": "accept"})
+    machine.send(
+        {"prediction_id": "p1", "verdict": "reject", "comment": "came late", "consent": True}, after=9
+    )
+    machine.send(
+        {"prediction_id": "p2", "verdict": "reject", "comment": "sent anew", "consent": True}, after=11
+    )
     desk.forget()
-    desk.send({"prediction_id": "p1", "verdict": "reject", "comment": "came late", "consent": True}, after=9)
-    desk.send({"prediction_id": "p2", "verdict": "reject", "comment": "sent anew", "consent": True}, after=11)
-    desk.ingest()
+    exchange = Exchange(f"file://{tmp_path}/exchange")
+    LogSender(machine.folder.parent, "serving_a", exchange).run(AT)
+    LogReceiver(desk.folder.parent, exchange).run()
+    assert desk.ingest().changed == 3
     assert desk.comments() == {"p0": None, "p1": None, "p2": "sent anew"}
     assert b"came late" not in desk.files()
     assert b"sent anew" in desk.files()
+    machine.send({"prediction_id": "p3", "verdict": "accept"}, after=12)
+    LogSender(machine.folder.parent, "serving_a", exchange).run(AT)
+    LogReceiver(desk.folder.parent, exchange).run()
+    assert (desk.ingest().changed, desk.inbox.broken) == (1, 0), "the journal goes on where it was"
 
 
 def test_an_ingest_in_flight_brings_no_comment_back(desk):
