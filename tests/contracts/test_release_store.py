@@ -11,13 +11,14 @@ from postgres_server import admitted
 from some_release import a_release
 
 from perennial.adapters.sql import schema as tables
+from perennial.adapters.sql.ledger import append_entry
 from perennial.adapters.sql.sqlite_reads import SqliteReads
 from perennial.adapters.sql.store import SqlStore
-from perennial.core.events import Entry
+from perennial.core.events import Entry, Event
 from perennial.core.governance.database_use import DatabaseUse
 from perennial.core.governance.ledger import GENESIS, stored, verify
 from perennial.core.governance.notices import Delivery
-from perennial.core.governance.reviews import MOST_CHANGES, Review
+from perennial.core.governance.reviews import MOST_CHANGES, ForgottenComments, Review
 from perennial.core.release.phase import Phase
 from perennial.core.release.status import Intent, IntentKind, ReleaseStatus
 from perennial.core.release.traffic import Counters
@@ -250,8 +251,17 @@ def test_reviews_replace_each_other_keep_a_history_and_lose_their_comments(make_
         (taken, None, True),
     ]
     assert [kept.at for kept in feedback.reviews(since=later)] == [later]
-    assert (feedback.forget_comments("bob", None), feedback.forget_comments("ann", "p2")) == (0, 0)
-    assert (feedback.forget_comments("ann", "p1"), feedback.forget_comments("ann", None)) == (1, 0)
+    rules = [
+        ForgottenComments(source=source, prediction=prediction, until=until)
+        for source, prediction, until in (
+            ("bob", None, later),
+            ("ann", "p2", later),
+            ("ann", "p1", NOW - timedelta(seconds=1)),
+            ("ann", "p1", later),
+            ("ann", None, later),
+        )
+    ]
+    assert [feedback.forget_comments(rule) for rule in rules] == [0, 0, 0, 1, 0]
     assert feedback.reviews("m")[0].review == fixed.model_copy(update={"comment": None})
     many = [
         Review(prediction_id="p3", verdict="modify", value=float(place)) for place in range(MOST_CHANGES + 1)
@@ -261,6 +271,60 @@ def test_reviews_replace_each_other_keep_a_history_and_lose_their_comments(make_
             [(review, review.value)], NOW + timedelta(seconds=place), "ann", {"p3": "m"}
         )
     assert done == (0, ("p3",))
+
+
+def test_a_rule_of_the_ledger_takes_the_comment_out_of_what_is_stored_later(make_store):
+    store, later = make_store(), NOW + timedelta(seconds=1)
+    review = Review(prediction_id="p1", verdict="reject", comment="why", consent=True)
+    store.feedback.put_reviews([(review, None)], NOW, "ann", {"p1": "m"})
+    rule = ForgottenComments(source="ann", prediction="p1", until=NOW)
+    payload = rule.model_dump(mode="json")
+    store.ledger.append(Entry(at=NOW, actor="eve", kind=Event.COMMENTS_FORGOTTEN, model="-", payload=payload))
+    assert (store.feedback.forgotten("ann"), store.feedback.forgotten("bob")) == ([rule], [])
+    assert store.feedback.put_reviews([(review, None)], NOW, "ann", {"p1": "m"}) == (0, ()), "read again"
+    assert [kept.review.comment for kept in store.feedback.reviews()] == [None]
+    assert store.feedback.forget_comments(rule) == 0
+    store.feedback.put_reviews([(review, None)], NOW, "bob", {"p1": "m"})
+    store.feedback.put_reviews([(review, None)], later, "ann", {"p1": "m"})
+    assert [kept.review.comment for kept in store.feedback.reviews()] == [None, "why", "why"]
+
+
+@of_several_processes
+def test_a_review_waits_for_a_rule_that_is_being_written(make_store):
+    """Otherwise the rule would not cover it, and its deletion would not see it."""
+    store, other = make_store(), make_store()
+    review = Review(prediction_id="p1", verdict="reject", comment="why", consent=True)
+    rule = ForgottenComments(source="ann", prediction=None, until=NOW)
+    payload = rule.model_dump(mode="json")
+    entry = Entry(at=NOW, actor="eve", kind=Event.COMMENTS_FORGOTTEN, model="-", payload=payload)
+    put = threading.Thread(
+        target=other.feedback.put_reviews, args=([(review, None)], NOW, "ann", {"p1": "m"})
+    )
+    with store.feedback._database.writing() as connection:
+        append_entry(connection, entry)
+        put.start()
+        put.join(timeout=0.3)
+        assert put.is_alive()
+    put.join(timeout=60)
+    assert [kept.review.comment for kept in store.feedback.reviews()] == [None]
+
+
+def test_the_last_word_of_a_source_counts_in_whatever_order_it_arrives(make_store):
+    """A repeat is no row, but the newest word against one that arrives late from another machine."""
+    feedback, of = make_store().feedback, {"p1": "m"}
+    first, second, third = (NOW + timedelta(seconds=place) for place in range(3))
+    fixed = Review(prediction_id="p1", verdict="modify", value=1.0)
+    other = Review(prediction_id="p1", verdict="modify", value=0.5)
+    for review, at, changed in ((fixed, first, 1), (fixed, third, 0), (other, second, 1)):
+        assert feedback.put_reviews([(review, review.value)], at, "ann", of) == (changed, ())
+    for review, at in ((fixed, first), (fixed, third), (other, second)):
+        assert feedback.put_reviews([(review, review.value)], at, "ann", of) == (0, ()), "read again"
+    assert feedback.reviewed() == feedback.reviewed(since=second) == {"ann": {"p1": 1.0}}
+    assert [(kept.at, kept.current) for kept in feedback.reviews()] == [(first, True), (second, False)]
+    assert [(kept.at, kept.current) for kept in feedback.reviews(since=second)] == [(second, False)]
+    taken = Review(prediction_id="p1", verdict="reject")
+    assert feedback.put_reviews([(taken, None)], third + timedelta(seconds=1), "ann", of) == (1, ())
+    assert feedback.reviewed().get("ann", {}) == {}
 
 
 def test_many_labels(store):

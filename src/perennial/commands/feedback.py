@@ -104,18 +104,25 @@ def reviews(model: str | None, of_source: str | None, history: bool, last: int, 
 @click.option("--source", "of_source", required=True, help="Source whose comments are deleted.")
 @click.option("--prediction", help="Only about this prediction. Default: all.")
 def forget(of_source: str, prediction: str | None) -> None:
-    """Delete the comments in the reviews of a source; verdicts, values and scores stay."""
+    """Delete the comments in the reviews of a source; verdicts, values and scores stay.
+
+    A comment that was received until now and arrives later, from another machine, is deleted when it is stored.
+    """
     from perennial.commands.identity import actor
-    from perennial.flows.feedback.forget import forget_comments
+    from perennial.flows.feedback.forget import ForgetPorts, forget_comments
+    from perennial.serving.evidence.sources import FeedbackSources
     from perennial.wiring import database, releasing
 
     settings = environment.load()
     store = database.store(settings)
-    forgotten = forget_comments(
-        of_source, prediction, releasing.feedback_inbox(settings), store.feedback, store.ledger, actor(settings),
-        datetime.now(UTC),
+    stored, in_files = forget_comments(
+        of_source, prediction, releasing.feedback_inbox(settings), ForgetPorts(store.feedback, store.ledger),
+        FeedbackSources(settings.feedback_sources).all(), actor(settings), datetime.now(UTC),
     )  # fmt: skip
-    print_text(f"{forgotten} comments of {of_source} deleted; backups and copies made before have them still")
+    print_text(
+        f"{stored} stored comments of {of_source} deleted, {in_files.comments} overwritten in the files here"
+        f" ({in_files.damaged} in damaged lines); backups, copies and the files of other serving machines keep theirs"
+    )
 
 
 @feedback.group()

@@ -75,7 +75,7 @@ class Event(StrEnum):
     FEEDBACK_UNUSABLE = "feedback.unusable"
     """Labels of predictions that were never answered or of other models, or broken lines: skipped and kept aside."""
     COMMENTS_FORGOTTEN = "feedback.comments_forgotten"
-    """The comments in reviews of a source were deleted; with their number, never with a text."""
+    """The comments in reviews that a source has sent until a time are deleted, now and where one arrives later."""
     FEEDBACK_SOURCE_REVOKED = "feedback.source_revoked"
     CLIENT_KEY_ADDED = "key.added"
     CLIENT_KEY_REVOKED = "key.revoked"

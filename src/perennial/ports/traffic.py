@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from perennial.core.governance.reviews import Review, StoredReview
+from perennial.core.governance.reviews import ForgottenComments, Review, StoredReview
 from perennial.core.release.counted.user_buckets import LogPosition, UserBuckets
 from perennial.core.release.traffic import AnyRoute, Counters, Expected, Readiness, Route
 from perennial.core.serving_spec import Load
@@ -162,17 +162,22 @@ class FeedbackStore(Protocol):
 
         Returns:
             The number of changes, and the predictions that the source has reviewed too often (`MOST_CHANGES`). The
-            same review again, or one that is stored already, counts 0.
+            same review again, or one that is stored already, counts 0; it can be the newest word of its source again,
+            where another one came between. Comments that a rule of the ledger deletes are not stored.
         """
 
     def reviews(self, model: str | None = None, since: datetime | None = None) -> list[StoredReview]:
         """Return reviews with their history, oldest first."""
 
     def reviewed(self, since: datetime | None = None) -> BySource:
-        """Return source -> prediction id -> right value of its current review, received at or after `since`."""
+        """Return source -> prediction id -> right value of its current review, last received at or after
+        `since`."""
 
-    def forget_comments(self, source: str, prediction: str | None) -> int:
-        """Delete the comments of a source, of one prediction or all; return how many reviews had one."""
+    def forget_comments(self, rule: ForgottenComments) -> int:
+        """Delete the stored comments of a rule; return how many reviews had one."""
+
+    def forgotten(self, source: str) -> list[ForgottenComments]:
+        """Return the rules of the ledger that delete comments of a source."""
 
 
 class PredictionLog(Protocol):

@@ -7,9 +7,11 @@ prediction id.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,7 +20,7 @@ from typing import Any
 import orjson
 
 from perennial.core.governance.feedback_sources import Source
-from perennial.core.governance.reviews import Review
+from perennial.core.governance.reviews import ForgottenComments, Review
 from perennial.core.tasks.task import Task
 from perennial.core.tasks.values import plain
 from perennial.errors import MalformedInput
@@ -26,7 +28,8 @@ from perennial.files import PRIVATE, write_json
 from perennial.limits import implausible
 from perennial.serving.answers import brief
 from perennial.serving.evidence.aside import FOLDER, keep_aside
-from perennial.serving.evidence.review_entries import parse_reviews, without_comments
+from perennial.serving.evidence.comments_in_files import Overwritten, overwrite_comments
+from perennial.serving.evidence.review_entries import parse_reviews
 from perennial.serving.prediction_log import append_whole
 
 KEYS = tuple({"prediction_id", *values} for values in (("label",), ("reward",), ("label", "reward")))
@@ -74,7 +77,9 @@ def parse(body: Any, tasks: Collection[Task]) -> Feedback:
     """
     reviews: tuple[Review, ...] = ()
     if isinstance(body, dict) and "reviews" in body:
-        reviews = parse_reviews(body["reviews"], lambda value, place: _label(value, place, tasks))
+        reviews = parse_reviews(
+            body["reviews"], lambda value, place: _checked_value(value, f"review {place}: value", tasks)
+        )
         if "labels" not in body:
             return Feedback({}, {}, reviews)
     entries = body.get("labels") if isinstance(body, dict) else None
@@ -93,18 +98,18 @@ def parse(body: Any, tasks: Collection[Task]) -> Feedback:
                 f"label {number}: prediction_id is {name!r}", hint="send the prediction_id of the answer"
             )
         if "label" in entry:
-            feedback.labels[name] = _label(entry["label"], number, tasks)
+            feedback.labels[name] = _checked_value(entry["label"], f"label {number}: label", tasks)
         if "reward" in entry:
             feedback.rewards[name] = _number(entry, "reward", number, -LARGEST, LARGEST)
     return feedback
 
 
-def _label(value: Any, place: int, tasks: Collection[Task]) -> float | str:
+def _checked_value(value: Any, what: str, tasks: Collection[Task]) -> float | str:
     known = plain(value)
     usable = isinstance(known, float) or (isinstance(known, str) and len(known) <= LONGEST)
     if known is None or not usable or (tasks and all(task.vote(value) is None for task in tasks)):
         valid = " or ".join(dict.fromkeys(task.valid_vote() for task in tasks)) or "a number or a class"
-        raise MalformedInput(f"label {place}: label is {brief(value)}", hint=f"it must be {valid}")
+        raise MalformedInput(f"{what} is {brief(value)}", hint=f"it must be {valid}")
     return known
 
 
@@ -183,9 +188,15 @@ class FeedbackInbox:
 
     def pending(self) -> tuple[list[ReceivedFeedback], dict[str, int]]:
         """Return the unstored feedback in order of time, and the file offsets to pass to `stored` afterwards."""
+        self.broken = 0
+        if not self._folder.exists():
+            return [], {}
+        with _locked(self._folder):
+            return self._pending()
+
+    def _pending(self) -> tuple[list[ReceivedFeedback], dict[str, int]]:
         marks = self._read_marks()
         pending: list[ReceivedFeedback] = []
-        self.broken = 0
         for path in sorted(self._folder.glob("*.jsonl")):
             offset = marks.get(path.name, 0)
             with path.open("rb") as file:
@@ -223,25 +234,34 @@ class FeedbackInbox:
         except OSError:
             return  # best effort: the numbers are in the metrics
 
-    def forget_comments(self, source: str, prediction: str | None) -> None:
-        """Overwrite the comments of a source in the files, of one prediction or all; no other byte moves.
+    def forget_comments(self, rule: ForgottenComments) -> Overwritten:
+        """Overwrite the comments of a rule in the files and in the lines kept aside.
 
-        A line keeps its length, so the offsets of `stored` hold, and servers may append meanwhile.
+        No line is read or kept aside meanwhile, so that no copy is made of what is being deleted.
         """
-        for path in sorted(self._folder.glob("*.jsonl")):
-            start = 0
-            with path.open("r+b") as file:
-                for line in file.read().splitlines(keepends=True):
-                    if line.endswith(b"\n") and (without := without_comments(line, source, prediction)):
-                        os.pwrite(file.fileno(), without, start)
-                    start += len(line)
-                os.fsync(file.fileno())
+        if not self._folder.exists():
+            return Overwritten()
+        with _locked(self._folder):
+            received = [overwrite_comments(path, rule) for path in sorted(self._folder.glob("*.jsonl"))]
+            aside = [overwrite_comments(path, rule, True) for path in self._folder.glob(f"{FOLDER}/*.line")]
+            return sum((*received, *aside), Overwritten())
 
     def _read_marks(self) -> dict[str, int]:
         try:
             return json.loads(self._marks.read_text())
         except FileNotFoundError:
             return {}
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold the lock of a folder: the folder itself, so that every account that may read it can lock it."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _received(line: bytes, now: datetime) -> ReceivedFeedback | None:

@@ -8,9 +8,9 @@ from datetime import datetime
 from functools import lru_cache
 
 from doubles.notices import MemoryDeliveries
-from perennial.core.events import Entry, LedgerRow
+from perennial.core.events import Entry, Event, LedgerRow
 from perennial.core.governance.ledger import GENESIS, StoredRow, chain, stored
-from perennial.core.governance.reviews import MOST_CHANGES, StoredReview
+from perennial.core.governance.reviews import MOST_CHANGES, ForgottenComments, StoredReview
 from perennial.core.release.status import Intent, ReleaseStatus
 from perennial.errors import ReleaseConflict
 
@@ -22,7 +22,7 @@ class MemoryStore:
         self.ledger = MemoryLedger()
         self.releases = MemoryReleases(self.ledger)
         self.intents = MemoryIntents()
-        self.feedback = MemoryFeedback()
+        self.feedback = MemoryFeedback(self.ledger)
         self.deliveries = MemoryDeliveries()
 
 
@@ -135,7 +135,8 @@ class MemoryIntents:
 class MemoryFeedback:
     """The newest label and reward per source and prediction id, and when each came."""
 
-    def __init__(self) -> None:
+    def __init__(self, ledger: MemoryLedger | None = None) -> None:
+        self._ledger = ledger or MemoryLedger()
         self._labels: Kept = {}
         self._rewards: Kept = {}
         self._reviews: list = []
@@ -162,51 +163,70 @@ class MemoryFeedback:
 
     def put_reviews(self, reviews, received: datetime, source: str, models: Mapping[str, str]):
         changed, refused = 0, []
-        for review, number in reviews:
+        for given, number in reviews:
+            review = given
+            for rule in self.forgotten(source):
+                self.forget_comments(rule)
+                if rule.covers(source, given.prediction_id, received):
+                    review = given.without_comment
             mine = [
                 kept
-                for kept in self._reviews
+                for kept in sorted(self._reviews, key=_latest)
                 if (kept[1], kept[2].prediction_id) == (source, review.prediction_id)
             ]
-            before = [kept[2] for kept in sorted(mine, key=_place) if kept[0] <= received]
-            if (received, review) in [(kept[0], kept[2]) for kept in mine] or before[-1:] == [review]:
+            before = [kept for kept in mine if kept[0] <= received]
+            if (received, review) in [(kept[0], kept[2]) for kept in mine]:
+                continue
+            if before and before[-1][2] == review:
+                before[-1][-1] = max(before[-1][-1], received)
                 continue
             if len(mine) >= MOST_CHANGES:
                 refused.append(review.prediction_id)
                 continue
-            self._reviews.append((received, source, review, number, models[review.prediction_id]))
+            self._reviews.append([received, source, review, number, models[review.prediction_id], received])
             changed += 1
         return changed, tuple(refused)
 
     def reviews(self, model: str | None = None, since: datetime | None = None) -> list[StoredReview]:
-        kept = sorted(self._reviews, key=_place)
-        newest = {(source, review.prediction_id): place for place, (_, source, review, *_) in enumerate(kept)}
+        current = {(kept[1], kept[2].prediction_id): kept for kept in sorted(self._reviews, key=_latest)}
         return [
             StoredReview(at=at, source=source, model=of, review=review, number=number,
-                         current=newest[source, review.prediction_id] == place)
-            for place, (at, source, review, number, of) in enumerate(kept)
+                         current=current[source, review.prediction_id] is kept)
+            for kept in sorted(self._reviews, key=_place)
+            for at, source, review, number, of, _ in [kept]
             if model in (None, of) and (since is None or at >= since)
         ]  # fmt: skip
 
     def reviewed(self, since: datetime | None = None) -> Mapping[str, Mapping[str, float]]:
         values: dict[str, dict[str, float]] = {}
-        for known in self.reviews(since=since):
-            named = values.setdefault(known.source, {})
-            if known.current and known.number is not None:
-                named[known.review.prediction_id] = known.number
+        current = {(kept[1], kept[2].prediction_id): kept for kept in sorted(self._reviews, key=_latest)}
+        for (source, name), (*_, number, _, seen) in current.items():
+            if since is None or seen >= since:
+                named = values.setdefault(source, {})
+                if number is not None:
+                    named[name] = number
         return values
 
-    def forget_comments(self, source: str, prediction: str | None) -> int:
+    def forget_comments(self, rule: ForgottenComments) -> int:
         forgotten = 0
-        for place, (at, by, review, *rest) in enumerate(self._reviews):
-            if by == source and prediction in (None, review.prediction_id) and review.comment is not None:
-                self._reviews[place] = (at, by, review.model_copy(update={"comment": None}), *rest)
+        for kept in self._reviews:
+            if rule.covers(kept[1], kept[2].prediction_id, kept[0]) and kept[2].comment is not None:
+                kept[2] = kept[2].without_comment
                 forgotten += 1
         return forgotten
+
+    def forgotten(self, source: str) -> list[ForgottenComments]:
+        rows = self._ledger.rows(kinds=(Event.COMMENTS_FORGOTTEN,))
+        rules = [ForgottenComments.read(row.entry) for row in rows]
+        return [rule for rule in rules if rule.source == source]
 
 
 def _place(kept):
     return kept[0], kept[2].digest
+
+
+def _latest(kept):
+    return kept[-1], *_place(kept)
 
 
 Kept = dict[str, dict[str, tuple[float, datetime]]]

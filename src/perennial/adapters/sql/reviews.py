@@ -7,14 +7,18 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, select
 
+from perennial.adapters.sql.chain_rows import HEAD
 from perennial.adapters.sql.database import Database
-from perennial.adapters.sql.schema import EPOCH, microseconds
+from perennial.adapters.sql.schema import EPOCH, entry_field, ledger, microseconds
 from perennial.adapters.sql.schema import reviews as table
 from perennial.adapters.sql.upsert import insert
-from perennial.core.governance.reviews import MOST_CHANGES, Review, StoredReview
+from perennial.core.events import Entry, Event
+from perennial.core.governance.reviews import MOST_CHANGES, ForgottenComments, Review, StoredReview
 from perennial.ports.traffic import BySource
 
 ORDER = (table.c.received_us, table.c.digest)
+LATEST = (table.c.seen_us, table.c.received_us, table.c.digest)
+"""Order in which a review replaces another; a review that is received again is seen later."""
 
 
 def put_reviews(
@@ -24,35 +28,48 @@ def put_reviews(
     source: str,
     models: Mapping[str, str],
 ) -> tuple[int, tuple[str, ...]]:
-    """Store reviews as `FeedbackStore.put_reviews` says."""
+    """Store reviews as `FeedbackStore.put_reviews` says.
+
+    The head of the ledger is locked, so that no rule about comments comes between reading the rules and the commit.
+    """
     changed, refused = 0, []
+    received_us = microseconds(received)
     with database.writing() as connection:
-        for review, number in reviews:
-            name = review.prediction_id
-            row = {
-                "prediction_id": name,
-                "source": source,
-                "received_us": microseconds(received),
-                "digest": review.digest,
-                "model": models[name],
-                "body": review.model_dump_json(),
-                "number": number,
-            }
-            known = _known(connection, name, source)
-            before = [digest for received_us, digest in known if received_us <= row["received_us"]]
-            if (row["received_us"], row["digest"]) in known or before[-1:] == [row["digest"]]:
+        connection.execute(HEAD.with_for_update())
+        rules = forgotten_of(connection, source)
+        for given, number in reviews:
+            review, name = given, given.prediction_id
+            for rule in rules:
+                # First in the store: a review that is read again then differs from its row in nothing.
+                _forget(connection, rule, name)
+                if rule.covers(source, name, received):
+                    review = review.without_comment
+            mine = (table.c.prediction_id == name) & (table.c.source == source)
+            known = connection.execute(select(*LATEST).where(mine).order_by(*LATEST)).all()
+            if any((row.received_us, row.digest) == (received_us, review.digest) for row in known):
+                continue
+            before = [row for row in known if row.received_us <= received_us]
+            if before and before[-1].digest == review.digest:
+                same = (table.c.received_us == before[-1].received_us) & (table.c.digest == review.digest)
+                seen_us = max(before[-1].seen_us, received_us)
+                connection.execute(table.update().where(mine, same).values(seen_us=seen_us))
                 continue
             if len(known) >= MOST_CHANGES:
                 refused.append(name)
                 continue
+            row = {
+                "prediction_id": name,
+                "source": source,
+                "received_us": received_us,
+                "digest": review.digest,
+                "seen_us": received_us,
+                "model": models[name],
+                "body": review.model_dump_json(),
+                "number": number,
+            }
             connection.execute(insert(connection, table).on_conflict_do_nothing(), [row])
             changed += 1
     return changed, tuple(refused)
-
-
-def _known(connection: Connection, prediction: str, source: str) -> list[tuple[int, str]]:
-    query = select(*ORDER).where(table.c.prediction_id == prediction, table.c.source == source)
-    return [(received_us, digest) for received_us, digest in connection.execute(query.order_by(*ORDER))]
 
 
 def read_reviews(database: Database, model: str | None, since: datetime | None) -> list[StoredReview]:
@@ -61,10 +78,13 @@ def read_reviews(database: Database, model: str | None, since: datetime | None) 
     if model is not None:
         query = query.where(table.c.model == model)
     if since is not None:
-        query = query.where(table.c.received_us >= microseconds(since))
+        query = query.where(table.c.seen_us >= microseconds(since))
     with database.reading() as connection:
         rows = connection.execute(query).all()
-    newest = {(row.prediction_id, row.source): place for place, row in enumerate(rows)}
+    current = {
+        (row.prediction_id, row.source): row
+        for row in sorted(rows, key=lambda row: (row.seen_us, row.received_us, row.digest))
+    }
     return [
         StoredReview(
             at=EPOCH + timedelta(microseconds=row.received_us),
@@ -72,18 +92,19 @@ def read_reviews(database: Database, model: str | None, since: datetime | None) 
             model=row.model,
             review=Review.model_validate_json(row.body),
             number=row.number,
-            current=newest[row.prediction_id, row.source] == place,
+            current=current[row.prediction_id, row.source] is row,
         )
-        for place, row in enumerate(rows)
+        for row in rows
+        if since is None or row.received_us >= microseconds(since)
     ]
 
 
 def read_reviewed(database: Database, since: datetime | None) -> BySource:
     """Return the right values of the current reviews that name one."""
     columns = (table.c.source, table.c.prediction_id, table.c.number)
-    query = select(*columns).order_by(*ORDER)
+    query = select(*columns).order_by(*LATEST)
     if since is not None:
-        query = query.where(table.c.received_us >= microseconds(since))
+        query = query.where(table.c.seen_us >= microseconds(since))
     newest: dict[str, dict[str, float | None]] = {}
     with database.reading() as connection:
         for source, name, number in connection.execute(query):
@@ -94,23 +115,36 @@ def read_reviewed(database: Database, since: datetime | None) -> BySource:
     }
 
 
-def forget_comments(database: Database, source: str, prediction: str | None) -> int:
-    """Delete the comments of a source, also in the history; return how many reviews had one."""
-    mine = table.c.source == source
-    if prediction is not None:
-        mine &= table.c.prediction_id == prediction
-    forgotten = 0
+def forgotten_of(connection: Connection, source: str) -> list[ForgottenComments]:
+    """Return the rules of the ledger that delete comments of a source."""
+    kind = entry_field(ledger.c.entry, "kind") == Event.COMMENTS_FORGOTTEN.value
+    bodies = connection.execute(select(ledger.c.entry).where(kind).order_by(ledger.c.seq)).scalars()
+    rules = [ForgottenComments.read(Entry.model_validate_json(body)) for body in bodies]
+    return [rule for rule in rules if rule.source == source]
+
+
+def forget_comments(database: Database, rule: ForgottenComments) -> int:
+    """Delete the comments of a rule, also in the history; return how many reviews had one."""
     with database.writing() as connection:
-        for row in connection.execute(select(table).where(mine).order_by(*ORDER)).all():
-            review = Review.model_validate_json(row.body)
-            if review.comment is None:
-                continue
-            kept = review.model_copy(update={"comment": None})
-            same = mine & (table.c.prediction_id == row.prediction_id) & (table.c.digest == row.digest)
-            connection.execute(
-                table.update()
-                .where(same, table.c.received_us == row.received_us)
-                .values(body=kept.model_dump_json(), digest=kept.digest)
-            )
-            forgotten += 1
+        return _forget(connection, rule, rule.prediction)
+
+
+def _forget(connection: Connection, rule: ForgottenComments, prediction: str | None) -> int:
+    """Delete the comments of a rule about one prediction or all."""
+    mine = (table.c.source == rule.source) & (table.c.received_us <= microseconds(rule.until))
+    for name in {prediction, rule.prediction} - {None}:
+        mine &= table.c.prediction_id == name
+    forgotten = 0
+    for row in connection.execute(select(table).where(mine).order_by(table.c.prediction_id, *ORDER)).all():
+        review = Review.model_validate_json(row.body)
+        if review.comment is None:
+            continue
+        kept = review.without_comment
+        same = mine & (table.c.prediction_id == row.prediction_id) & (table.c.digest == row.digest)
+        connection.execute(
+            table.update()
+            .where(same, table.c.received_us == row.received_us)
+            .values(body=kept.model_dump_json(), digest=kept.digest)
+        )
+        forgotten += 1
     return forgotten

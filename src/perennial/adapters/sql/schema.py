@@ -152,6 +152,7 @@ reviews = Table(
     Column("source", String(32), primary_key=True),
     Column("received_us", BigInteger, primary_key=True),
     Column("digest", String(64), primary_key=True),
+    Column("seen_us", BigInteger, nullable=False),  # when the same review was last received
     Column("model", String(128), nullable=False),
     Column("body", Text, nullable=False),
     Column("number", Float),

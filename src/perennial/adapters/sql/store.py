@@ -16,11 +16,17 @@ from perennial.adapters.sql.database import Database
 from perennial.adapters.sql.deliveries import SqlDeliveries
 from perennial.adapters.sql.detectors import SqlDetectors
 from perennial.adapters.sql.ledger import SqlLedger, append_entry
-from perennial.adapters.sql.reviews import forget_comments, put_reviews, read_reviewed, read_reviews
+from perennial.adapters.sql.reviews import (
+    forget_comments,
+    forgotten_of,
+    put_reviews,
+    read_reviewed,
+    read_reviews,
+)
 from perennial.adapters.sql.schema import microseconds
 from perennial.adapters.sql.upsert import insert
 from perennial.core.events import Entry
-from perennial.core.governance.reviews import Review, StoredReview
+from perennial.core.governance.reviews import ForgottenComments, Review, StoredReview
 from perennial.core.release.phase import Phase
 from perennial.core.release.status import Intent, ReleaseStatus
 from perennial.errors import ReleaseConflict
@@ -199,8 +205,12 @@ class SqlFeedback:
     def reviewed(self, since: datetime | None = None) -> BySource:
         return read_reviewed(self._database, since)
 
-    def forget_comments(self, source: str, prediction: str | None) -> int:
-        return forget_comments(self._database, source, prediction)
+    def forget_comments(self, rule: ForgottenComments) -> int:
+        return forget_comments(self._database, rule)
+
+    def forgotten(self, source: str) -> list[ForgottenComments]:
+        with self._database.reading() as connection:
+            return forgotten_of(connection, source)
 
     def _put(self, kind: str, values: Mapping[str, float], received: datetime, source: str) -> int:
         key = {"kind": kind, "source": source}

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
-from perennial.core.governance.reviews import Review
+from perennial.core.governance.reviews import ForgottenComments, Review
 from perennial.core.monitoring.feedback_counts import FeedbackCounts
 from perennial.core.tasks.stored import logged_task
 from perennial.ports import FeedbackStore
@@ -50,6 +50,10 @@ class Inbox(Protocol):
 
     def set_aside(self, source: str, reason: str, ids: Sequence[str]) -> None: ...
 
+    def forget_comments(self, rule: ForgottenComments) -> object:
+        """Overwrite the comments of a rule in the files."""
+        ...
+
 
 class Answered(Protocol):
     """Predictions that were really answered (see `serving.evidence.answered`)."""
@@ -66,7 +70,8 @@ class Answered(Protocol):
 def ingest(inbox: Inbox, store: FeedbackStore, answered: Answered) -> FeedbackCounts:
     """Store the pending feedback about predictions that were answered, then mark it as stored.
 
-    Reviews become labels only where a model's spec says so (`votes.known_labels`).
+    A comment that a rule of the ledger deletes is not stored, and is overwritten in the files: a serving machine may
+    have sent it late. Reviews become labels only where a model's spec says so (`votes.known_labels`).
 
     A class becomes its place among the classes of the task that the prediction was answered under.
 
@@ -84,13 +89,16 @@ def ingest(inbox: Inbox, store: FeedbackStore, answered: Answered) -> FeedbackCo
         reviewed = {review.prediction_id: review for review in batch.reviews}
         ids = batch.labels.keys() | batch.rewards.keys() | reviewed.keys()
         known = answered.models(ids)
+        # Sorted below: two ingests that lock the same rows in different orders would wait for each other.
         allowed = {name for name, model in known.items() if not batch.models or model in batch.models}
-        labels = _numbers({name: batch.labels[name] for name in batch.labels.keys() & allowed}, answered)
-        rewards = {name: value for name, value in batch.rewards.items() if name in allowed}
+        labels = _numbers(
+            {name: batch.labels[name] for name in sorted(batch.labels.keys() & allowed)}, answered
+        )
+        rewards = {name: batch.rewards[name] for name in sorted(batch.rewards.keys() & allowed)}
         changed += store.put(labels, batch.at, batch.source) if labels else 0
         newest |= {model: batch.at for name in labels if _is_newer(newest, model := known[name], batch.at)}
         changed += store.put_rewards(rewards, batch.at, batch.source) if rewards else 0
-        reviews = _with_numbers([reviewed[name] for name in reviewed.keys() & allowed], answered)
+        reviews = _with_numbers([reviewed[name] for name in sorted(reviewed.keys() & allowed)], answered)
         often: tuple[str, ...] = ()
         if reviews:
             more, often = store.put_reviews(reviews, batch.at, batch.source, known)
@@ -105,6 +113,8 @@ def ingest(inbox: Inbox, store: FeedbackStore, answered: Answered) -> FeedbackCo
             if refused:
                 counts[batch.source] += len(refused)
                 inbox.set_aside(batch.source, reason, sorted(refused))
+    for rule in _late(batches, store):
+        inbox.forget_comments(rule)
     inbox.stored(marks)
     return FeedbackCounts(
         received,
@@ -116,6 +126,23 @@ def ingest(inbox: Inbox, store: FeedbackStore, answered: Answered) -> FeedbackCo
         newest_labels=newest,
         too_often=dict(too_often),
     )
+
+
+def _late(batches: Sequence[FeedbackBatch], store: FeedbackStore) -> list[ForgottenComments]:
+    """Return the rules that cover a comment of the batches.
+
+    They are read after the batches, so a comment that was appended after its rule swept the files is known here.
+    """
+    comments = [
+        (batch.source, review.prediction_id, batch.at)
+        for batch in batches
+        for review in batch.reviews
+        if review.comment is not None
+    ]
+    rules = [
+        rule for source in sorted({source for source, *_ in comments}) for rule in store.forgotten(source)
+    ]
+    return [rule for rule in rules if any(rule.covers(*comment) for comment in comments)]
 
 
 def _is_newer(newest: Mapping[str, datetime], model: str, at: datetime) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import orjson
 from pydantic import ValidationError
 
 from perennial.core.governance.reviews import Review
@@ -16,11 +15,11 @@ HINT = (
 )
 
 
-def parse_reviews(entries: Any, label: Callable[[Any, int], float | str]) -> tuple[Review, ...]:
+def parse_reviews(entries: Any, value_of: Callable[[Any, int], float | str]) -> tuple[Review, ...]:
     """Parse the list `reviews`; comments without consent are left out.
 
     Args:
-        label: value, place -> checked label; raises MalformedInput.
+        value_of: right value, place of its review -> checked value; raises MalformedInput.
 
     Raises:
         MalformedInput: an entry is wrong, or a prediction has two; the message names it.
@@ -32,7 +31,7 @@ def parse_reviews(entries: Any, label: Callable[[Any, int], float | str]) -> tup
         if not isinstance(entry, dict):
             raise MalformedInput(f"review {place} is no object", hint=HINT)
         value = entry.get("value")
-        given = entry if value is None else {**entry, "value": label(value, place)}
+        given = entry if value is None else {**entry, "value": value_of(value, place)}
         try:
             review = Review.model_validate(given).to_keep
         except ValidationError as error:
@@ -44,26 +43,3 @@ def parse_reviews(entries: Any, label: Callable[[Any, int], float | str]) -> tup
                 f"review {place}: {review.prediction_id!r} has two reviews", hint="send the newer one alone"
             )
     return tuple(reviews.values())
-
-
-def without_comments(line: bytes, source: str, prediction: str | None) -> bytes | None:
-    """Return a line of the inbox without the comments of a source, as long as before; None where it has none of them.
-
-    Args:
-        prediction: only of this prediction; None: of all.
-    """
-    try:
-        content = orjson.loads(line)
-        reviews = content["reviews"] if content["source"] == source else []
-        commented = [
-            review
-            for review in reviews
-            if review["comment"] is not None and prediction in (None, review["prediction_id"])
-        ]
-    except (orjson.JSONDecodeError, KeyError, TypeError):
-        return None  # a damaged line, or one without reviews
-    if not commented:
-        return None
-    for review in commented:
-        review["comment"] = None
-    return orjson.dumps(content).ljust(len(line) - 1) + b"\n"

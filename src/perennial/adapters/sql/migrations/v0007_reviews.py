@@ -16,6 +16,7 @@ def upgrade() -> None:
         sa.Column("source", sa.String(32), primary_key=True),
         sa.Column("received_us", sa.BigInteger, primary_key=True),
         sa.Column("digest", sa.String(64), primary_key=True),
+        sa.Column("seen_us", sa.BigInteger, nullable=False),
         sa.Column("model", sa.String(128), nullable=False),
         sa.Column("body", sa.Text, nullable=False),
         sa.Column("number", sa.Float, nullable=True),
