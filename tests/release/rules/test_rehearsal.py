@@ -139,7 +139,12 @@ def test_latency_below_the_floor_is_never_caught(policy):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("harm", "step", "rate"), [(HARMS[0], 3, 2200), (HARMS[1], 2, 700), (HARMS[2], 3, 6000)]
+    ("harm", "step", "rate"),
+    [
+        (HARMS[0], 3, 2200),
+        pytest.param(HARMS[1], 2, 700, marks=pytest.mark.deep),
+        pytest.param(HARMS[2], 3, 6000, marks=pytest.mark.deep),
+    ],
 )
 def test_rehearsed_chance_is_that_of_the_real_rules(benchmark, policy, harm, step, rate):
     """At traffic where the chance is far from 0 and 1: 80 releases through `judge_traffic`, within 3.5 sd."""
@@ -158,7 +163,10 @@ def test_rehearsed_chance_is_that_of_the_real_rules(benchmark, policy, harm, ste
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("strategy", "harm", "rate", "said_in"),
-    [("ab", HARMS[0], 1900, (0.3, 0.9)), ("blue_green", HARMS[2], 3000, (0.0, 0.02))],
+    [
+        pytest.param("ab", HARMS[0], 1900, (0.3, 0.9), marks=pytest.mark.deep),
+        ("blue_green", HARMS[2], 3000, (0.0, 0.02)),
+    ],
 )
 def test_and_in_the_step_of_other_strategies(benchmark, policy, strategy, harm, rate, said_in):
     """A sample that is complete early leaves the rest of the step's time to prove more; labels that nobody
