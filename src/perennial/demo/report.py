@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -81,7 +82,9 @@ def write(path: Path, result: DemoResult) -> None:
     path.write_text(json.dumps(result.summary(), indent=2) + "\n")
 
 
-def show(result: DemoResult, events: EventLog, picture: Path, settings: Settings, password: str) -> None:
+def show(
+    result: DemoResult, events: EventLog, picture: Path, settings: Settings, password: str, model: str
+) -> None:
     """Print the events, the shares, the summary and the addresses."""
     from rich.console import Console
     from rich.table import Table
@@ -118,7 +121,7 @@ def show(result: DemoResult, events: EventLog, picture: Path, settings: Settings
         f"MLflow     {settings.pages_mlflow}\n"
         f"accounts   {settings.accounts_file}  (approver, operator, viewer: in MLflow and Airflow)\n"
         f"logs       {settings.state / 'logs'}\n"
-        f"{_project(settings)}"
+        f"{commands_line(settings, model)}"
         f"stop all   make down",
         soft_wrap=True,
         highlight=False,
@@ -139,11 +142,15 @@ def effect_line(effect: Effect | None) -> str:
     )
 
 
-def _project(settings: Settings) -> str:
-    """Return the line that says how the commands see a demo in a project folder of its own."""
-    if settings.project == default_project():
-        return ""
-    return f"commands   export PERENNIAL_PROJECT={settings.project}; perennial release history MODEL\n"
+def commands_line(settings: Settings, model: str) -> str:
+    """Return the line that says how commands see the demo: its project, its state and its spec."""
+    variables = {
+        "PERENNIAL_PROJECT": None if settings.project == default_project() else settings.project,
+        "PERENNIAL_HOME": settings.home,
+        "PERENNIAL_SPEC_OVERLAY": settings.spec_overlay,
+    }
+    given = (f"{name}={shlex.quote(str(value))}" for name, value in variables.items() if value is not None)
+    return f"commands   export {' '.join(given)}; perennial retrain effect {model}\n"
 
 
 def _shares(result: DemoResult) -> Table:

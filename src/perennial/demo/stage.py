@@ -81,4 +81,4 @@ def finish(loop: ClosedLoop, result: DemoResult) -> None:
     title = f"{plan.model}: {result.source}, {result.counts.sent} requests, {result.counts.failed} failed"
     picture.draw(folder / "loop.png", log, known, loop.events.events, first, title, plan.window)
     report.write(folder / "report.json", result)
-    report.show(result, loop.events, folder / "loop.png", settings, loop.password)
+    report.show(result, loop.events, folder / "loop.png", settings, loop.password, plan.model)
