@@ -32,7 +32,7 @@ INHERITED_TAGS = (
 """Tags of the trained version that hold for it too; what a variant was made of is said by that version alone."""
 ERROR = 0.05
 JUDGED = (Event.RELEASE_REJECTED, Event.RELEASE_ROLLED_BACK, Event.RELEASE_SUCCEEDED)
-"""What ends the release of a recalibration. One that succeeded beside a version that is champion again was taken back:
+"""Events that end the release of a recalibration. A success beside a version that is champion again was taken back:
 the entry of an emergency rollback has the digest of the version that came back."""
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from perennial.core.evaluation import checks
 from perennial.core.evaluation.evaluation import CHAMPION
-from perennial.core.evaluation.figures_hash import PARITY, PARITY_SHARE, figures_hash
+from perennial.core.evaluation.figures_hash import figures_hash
 from perennial.core.evaluation.imported_record import ImportRequest, again, capsule_of, describe, tags_of
 from perennial.core.input_spec import InputSpec
 from perennial.core.spec import ModelSpec
@@ -37,7 +37,7 @@ from perennial.files import sha256
 from perennial.flows.evaluation.checks import typical
 from perennial.flows.evaluation.evaluate import KEPT
 from perennial.flows.evaluation.version_files import evaluate_files, show_evaluation
-from perennial.flows.training.package import CAPSULE, check_parity, write_version
+from perennial.flows.training.package import CAPSULE, check_parity, log_model, write_version
 from perennial.flows.training.point_in_time import as_examples, join
 from perennial.flows.training.register import change_since
 from perennial.flows.training.training_data import TimeSplit, TrainingData
@@ -162,9 +162,8 @@ def import_version(
         before_registering()
         tags = {"reason": "imported", "reason.text": request.trained, FILE_TAG: request.file}
         with ports.tracker.run(spec.name, f"{spec.name} imported", tags) as run:
-            example = holdout.features[-5:]
-            uri = run.model(folder, None, example, ports.scorer.score(folder, example))
-            figures = evaluation.flat() | {PARITY: parity.largest, PARITY_SHARE: parity.share}
+            uri = log_model(run, folder, None, holdout.features, ports.scorer)
+            figures = evaluation.flat() | parity.figures
             run.log(
                 metrics=figures,
                 tags={"capsule": capsule.hash, "digest": digest, "architecture": taken.architecture},

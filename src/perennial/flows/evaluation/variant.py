@@ -32,7 +32,7 @@ from perennial.files import sha256
 from perennial.flows.evaluation.evaluate import KEPT
 from perennial.flows.evaluation.parent_version import PARENT, ParentVersion, VariantPorts
 from perennial.flows.evaluation.version_files import evaluate_files, score_files, show_evaluation
-from perennial.flows.training.package import CAPSULE, check_parity, write_version
+from perennial.flows.training.package import CAPSULE, check_parity, log_model, write_version
 from perennial.flows.training.workdir import read_record, write_json
 from perennial.ports import Scorer
 from perennial.serving.manifest import MANIFEST_FILE, MODEL_FILE
@@ -146,8 +146,7 @@ def add_variant(
     with ports.tracker.run(
         spec.name, f"{spec.name} {name}", {"reason": "variant", "reason.text": name}
     ) as run:
-        example = parent.holdout.features[-5:]
-        uri = run.model(files, None, example, scorer.score(files, example))
+        uri = log_model(run, files, None, parent.holdout.features, scorer)
         run.log(
             metrics=metrics, tags={"capsule": capsule.hash, "digest": digest}, params=dict(recipe.settings)
         )

@@ -78,7 +78,7 @@ class MonitorPorts:
     references: Callable[[Task], Mapping[str, Reference]] = lambda task: {}
     """Returns the cheap models of a kind of task by name, for the back-test; none: no back-test."""
     early: EarlyLooks | None = None
-    """What remembers each look, so that the next one may be early."""
+    """Memory of each look, by which the next may be early; None: no look is early."""
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,7 @@ class LabelledAnswers:
     champion: np.ndarray
     """Answers of the champion."""
     champion_task: Task
-    """Of the champion, with what its training has measured."""
+    """Task of the champion, with what its training has measured."""
     slices: dict[str, np.ndarray]
     """Columns of `evaluation.slices` that the log has, [n] each."""
     unseen: np.ndarray

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from perennial.core.evaluation.evaluation import CHAMPION, MODEL, Evaluation, evaluate_scores
-from perennial.core.evaluation.figures_hash import PARITY, PARITY_SHARE, figures_hash
+from perennial.core.evaluation.figures_hash import figures_hash
 from perennial.core.recalibration.attempt import RECALIBRATION_OF, Recalibration, recalibration_tags
 from perennial.core.recalibration.calibration import Calibration
 from perennial.core.spec import ModelSpec
@@ -32,8 +32,9 @@ from perennial.flows.training.package import (
     CAPSULE,
     REFERENCE,
     RIGHT,
-    Parity,
+    answered_rows,
     kept_capsule,
+    log_model,
     same_answers,
 )
 from perennial.flows.training.workdir import read_table, write_json, write_table
@@ -127,15 +128,14 @@ def register_recalibration(
     show_evaluation(
         spec, evaluation, examples, title, files, plots, ports.figures, ports.scorer, ports.explain, say
     )
-    metrics = _metrics(evaluation, parity)
+    metrics = evaluation.flat() | parity.figures
     tags = recalibration_tags(
         weights.record, champion.ref.digest, figures_hash(metrics), spec.digest, result, actor
     )
     with ports.tracker.run(
         spec.name, f"{spec.name} {title}", {"reason": tags["reason"], "reason.text": tags["reason.text"]}
     ) as run:
-        example = known.features[-5:]
-        uri = run.model(files, None, example, ports.scorer.score(files, example))
+        uri = log_model(run, files, None, known.features, ports.scorer)
         run.log(metrics=metrics, tags={"capsule": capsule.hash, "digest": digest})
         for name, content in ((CAPSULE, capsule), (ATTEMPT, result)):
             write_json(folder / name, content)
@@ -196,20 +196,12 @@ def evaluate_later(
     return evaluation.model_copy(update={"champion": champion.ref.digest})
 
 
-def _metrics(evaluation: Evaluation, parity: Parity) -> dict[str, float]:
-    return evaluation.flat() | {PARITY: parity.largest, PARITY_SHARE: parity.share}
-
-
 def _write_reference(manifest: ModelManifest, task: Task, trained: Path, files: Path, scorer: Scorer) -> None:
     """Write the reference rows of the weights with the calibrated answers."""
     rows: pd.DataFrame = read_table(trained / REFERENCE, "train")
     inputs = np.ascontiguousarray(rows[list(manifest.features)].to_numpy(dtype=np.float32))
-    answer = task.checked(scorer.score(files, inputs), len(rows))
-    kept = {"score": task.summary(answer), "decision": task.decisions(answer)}
-    if RIGHT in rows:
-        label = task.targets(rows[manifest.target].to_numpy(), manifest.target)
-        kept[RIGHT] = task.right(kept["score"], kept["decision"], label, answer)
-    write_table(files / REFERENCE, rows.assign(**kept))
+    label = task.targets(rows[manifest.target].to_numpy(), manifest.target) if RIGHT in rows else None
+    write_table(files / REFERENCE, answered_rows(rows, task, scorer.score(files, inputs), label))
 
 
 def _describe(spec: ModelSpec, weights: Weights, result: Recalibration) -> str:

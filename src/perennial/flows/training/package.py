@@ -5,10 +5,11 @@ from __future__ import annotations
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from perennial.core.evaluation.figures_hash import PARITY, PARITY_SHARE
 from perennial.core.feature_spec import FeatureSpec
 from perennial.core.input_spec import in_order
 from perennial.core.spec import ModelSpec
@@ -22,9 +23,12 @@ from perennial.files import sha256
 from perennial.flows.training.fit import Fitted
 from perennial.flows.training.training_data import TrainingData
 from perennial.flows.training.workdir import read_record, write_json, write_table
-from perennial.ports import Scorer, Signer, Tracker
+from perennial.ports import Run, Scorer, Signer, Tracker
 from perennial.serving.manifest import MANIFEST_FILE, MODEL_FILE
 from perennial.serving.signed_files import sign_files
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 CAPSULE = "capsule.json"
 """File of the training run."""
@@ -139,6 +143,11 @@ class Parity:
     share: float
     """Share of the rows whose answers differ by more than `gate.parity` allows a row."""
 
+    @property
+    def figures(self) -> dict[str, float]:
+        """Return it as metrics of a run."""
+        return {PARITY: self.largest, PARITY_SHARE: self.share}
+
 
 class Predicts(Protocol):
     """A trained model, as far as its answers count."""
@@ -218,13 +227,39 @@ def _write_reference(spec: ModelSpec, task: Task, data: TrainingData, scorer: Sc
     context = [spec.target.column, spec.evaluation.group, *spec.evaluation.slices, *spec.data.sensitive]
     columns = list(dict.fromkeys([*spec.features.names, *context]))
     rows = data.rows.iloc[reference][columns].reset_index(drop=True)
-    answer = scorer.score(folder, data.split.everything.features[reference])
-    checked = spec.task.checked(answer, len(rows))
-    kept = {"score": spec.task.summary(answer), "decision": spec.task.decisions(checked)}
-    if task.answer_tells_right:
-        label = data.split.everything.target[reference]
+    everything = data.split.everything
+    answer = scorer.score(folder, everything.features[reference])
+    label = everything.target[reference] if task.answer_tells_right else None
+    write_table(folder / REFERENCE, answered_rows(rows, task, answer, label))
+
+
+def answered_rows(
+    rows: pd.DataFrame, task: Task, answer: np.ndarray, label: np.ndarray | None
+) -> pd.DataFrame:
+    """Return reference rows with the answers of a version: `score`, `decision`, and with labels the column `RIGHT`.
+
+    Args:
+        label: targets, [n]; None where the answers do not say with an interval what is right.
+
+    Raises:
+        WrongAnswer: an answer is not valid.
+    """
+    checked = task.checked(answer, len(rows))
+    kept = {"score": task.summary(answer), "decision": task.decisions(checked)}
+    if label is not None:
         kept[RIGHT] = task.right(kept["score"], kept["decision"], label, checked)
-    write_table(folder / REFERENCE, rows.assign(**kept))
+    return rows.assign(**kept)
+
+
+def log_model(run: Run, files: Path, native: Any, features: np.ndarray, scorer: Scorer) -> str:
+    """Log the files of a version with an example of its inputs and answers; return the model's address.
+
+    Args:
+        native: the model in its own library; None: the files alone.
+        features: rows, of which the last few are the example.
+    """
+    example = features[-5:]
+    return run.model(files, native, example, scorer.score(files, example))
 
 
 def version_features(spec: ModelSpec, folder: Path) -> FeatureSpec:

@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 
 from perennial.core.assets import Reason
-from perennial.core.evaluation.figures_hash import PARITY, PARITY_SHARE
 from perennial.core.shared_search import SharedSearch
 from perennial.core.spec import ModelSpec
 from perennial.core.training.artifacts import Trained
@@ -24,7 +23,7 @@ from perennial.core.training.leaderboard import Place, leaderboard, table_of
 from perennial.files import sha256, write_text
 from perennial.flows.training.blend import blend
 from perennial.flows.training.fit import Build, Suggest, fit, search, study_name
-from perennial.flows.training.package import CAPSULE, check_parity, package
+from perennial.flows.training.package import CAPSULE, check_parity, log_model, package
 from perennial.flows.training.training_data import load_training_data
 from perennial.flows.training.workdir import Workdir, write_json, write_table
 from perennial.ports import Features, Figures, Registry, Run, Scorer, Signer, Together, Tracker, Tuner
@@ -118,11 +117,10 @@ def train(
         capsule, digest = package(spec, data, provenance, fitted, ports.scorer, ports.signer, folder)
         parity = check_parity(spec, data, fitted.model, ports.scorer, folder)
 
-        example = split.everything.features[-5:]
-        uri = run.model(folder, fitted.model.native(), example, ports.scorer.score(folder, example))
+        uri = log_model(run, folder, fitted.model.native(), split.everything.features, ports.scorer)
         run.log(
             params={**best.parameters, "epochs": fitted.epochs},
-            metrics={PARITY: parity.largest, PARITY_SHARE: parity.share},
+            metrics=parity.figures,
             tags={
                 "capsule": capsule.hash,
                 "digest": digest,

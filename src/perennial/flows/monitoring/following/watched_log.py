@@ -16,7 +16,7 @@ from perennial.ports import GrowingLog
 class _Followed:
     rows: WatchedRows
     place: Any
-    """Of the log, up to which the rows are taken."""
+    """Place of the log up to which the rows are taken."""
 
 
 class WatchedLog:
