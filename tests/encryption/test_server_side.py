@@ -9,7 +9,7 @@ import pytest
 from perennial.adapters.exchange import Exchange
 from perennial.encryption.server_side import VARIABLE
 from perennial.errors import SettingsError
-from perennial.local.doctor.buckets import encryption_at_rest
+from perennial.local.doctor.buckets import answers, encryption_at_rest
 from perennial.local.doctor.finding import State
 from perennial.local.handed_secrets import base_environment
 from perennial.object_storage import storage
@@ -83,6 +83,18 @@ def test_the_doctor_names_what_is_not_encrypted(bucket, monkeypatch):
     monkeypatch.setenv("PERENNIAL_EXCHANGE", "s3://nowhere/exchange")
     findings = {finding.check: finding for finding in encryption_at_rest(load())}
     assert findings["encryption: exchange"].state is State.PROBLEM
+
+
+def test_the_doctor_names_object_storage_that_does_not_answer(bucket, monkeypatch):
+    monkeypatch.setenv("PERENNIAL_WORK_STORE", "s3://plant/work")
+    assert {finding.check: finding.state for finding in answers(load())} == {
+        "object storage: artifacts": State.OK,
+        "object storage: exchange": State.OK, "object storage: work folders": State.OK,
+    }  # fmt: skip
+    monkeypatch.setenv("PERENNIAL_WORK_STORE", "s3://nowhere/work")
+    finding = {finding.check: finding for finding in answers(load())}["object storage: work folders"]
+    assert finding.state is State.PROBLEM
+    assert finding.what.startswith("s3://nowhere/work: ")
 
 
 def test_an_unknown_form_and_a_variable_of_somebody_else(bucket, monkeypatch):

@@ -1,4 +1,4 @@
-"""Check of what lies in object storage: is it encrypted as PERENNIAL_S3_ENCRYPTION says?"""
+"""Checks of object storage: does it answer, and is what lies there encrypted as PERENNIAL_S3_ENCRYPTION says?"""
 
 from __future__ import annotations
 
@@ -12,8 +12,17 @@ from perennial.object_storage import S3, storage
 from perennial.settings import Settings
 from perennial.wiring.training import data_remote
 
+EXCHANGE, DATA = "exchange", "data remote"
 LOOKED_AT = 1000
 """Objects of a bucket of which the newest is looked at."""
+
+
+def answers(settings: Settings) -> Iterator[Finding]:
+    """List each place of ours in S3, with the key that this account has; the data remote has a check of its own."""
+    for name, place in _places(settings).items():
+        if name != DATA:
+            listed = f"{place}/versions" if name == EXCHANGE else place  # all that a serving machine may list
+            yield attempt(f"object storage: {name}", lambda listed=listed: _listed(listed))
 
 
 def encryption_at_rest(settings: Settings) -> Iterator[Finding]:
@@ -21,13 +30,27 @@ def encryption_at_rest(settings: Settings) -> Iterator[Finding]:
     if settings.s3_encryption is None:
         return
     wanted = upload_arguments(settings.s3_encryption)
+    for name, place in _places(settings).items():
+        yield _looked_at(f"encryption: {name}", place, wanted)
+
+
+def _places(settings: Settings) -> dict[str, str]:
+    """Return name -> address of each place of ours in S3."""
     places = {
-        "log": settings.log_bucket, "artifacts": settings.artifacts_url, "exchange": settings.exchange,
-        "data remote": data_remote(settings),
+        "log": settings.log_bucket, "artifacts": settings.artifacts_url, EXCHANGE: settings.exchange,
+        "work folders": settings.work_store, DATA: data_remote(settings),
     }  # fmt: skip
-    for name, place in places.items():
-        if place is not None and place.startswith(S3):
-            yield _looked_at(f"encryption: {name}", place, wanted)
+    return {name: place for name, place in places.items() if place is not None and place.startswith(S3)}
+
+
+def _listed(place: str) -> str:
+    bucket, _, prefix = place.removeprefix(S3).partition("/")
+    try:
+        with storage(place) as files:
+            files.call_s3("list_objects_v2", Bucket=bucket, Prefix=f"{prefix}/", MaxKeys=1)
+    except FileNotFoundError as error:
+        raise ToolError(f"{place}: {error}", hint="does the bucket exist?") from error
+    return f"{place} answers"
 
 
 def _looked_at(check: str, place: str, wanted: dict[str, str]) -> Finding:

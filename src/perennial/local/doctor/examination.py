@@ -30,7 +30,7 @@ HERE: tuple[Check, ...] = (
 """Checks of this machine alone."""
 EVERYWHERE: tuple[Check, ...] = (
     answering.store, backends.data_remote, backends.online_store, backends.channels, backends.addresses,
-    buckets.encryption_at_rest, issuer.issuer,
+    buckets.answers, buckets.encryption_at_rest, issuer.issuer,
 )  # fmt: skip
 """Checks of what need not be a process of ours."""
 RUNNING: dict[str, tuple[Check, ...]] = {
