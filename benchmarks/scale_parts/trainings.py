@@ -111,8 +111,7 @@ def _queued(server: AirflowServer, turns: dict[str, tuple[bool, bool]]) -> Itera
     began, refused = time.time(), 0
     for model, (asked, _) in turns.items():
         if asked:
-            now = datetime.now(UTC)
-            request_retraining(model, Reason.DRIFT, "an alarm", "monitor", server.store.ledger, airflow, now)
+            refused += _ask(airflow, model, server)
         else:
             refused += _trigger(airflow, f"train_{model}")
     asked_s = time.time() - began
@@ -151,6 +150,19 @@ def _queued(server: AirflowServer, turns: dict[str, tuple[bool, bool]]) -> Itera
         "most steps at once", "", "", f"{_most_at_once(_steps(airflow, ['success'], '~'))} of {slots} slots; "
         f"{overtaken} of {count * (count - 1) // 2} pairs started out of turn",
     )  # fmt: skip
+
+
+def _ask(airflow: AirflowTrigger, model: str, server: AirflowServer) -> int:
+    """Ask for a retraining as the monitor does, which repeats the same event; return how often it was refused."""
+    now = datetime.now(UTC)
+    for refused in range(TRIES):
+        try:
+            request_retraining(model, Reason.DRIFT, "an alarm", "monitor", server.store.ledger, airflow, now)
+        except SchedulerUnavailable as error:
+            print(f"{model}: {error.message[:200]}", file=sys.stderr, flush=True)
+            continue
+        return refused
+    raise SchedulerUnavailable(f"{model} could not be asked for", hint="see the log of Airflow's API server")
 
 
 def _trigger(airflow: AirflowTrigger, dag: str) -> int:
