@@ -138,7 +138,8 @@ def retrained(loop, databases, redis, bucket) -> str:
         bucket.revive()
     running("evaluate")
     with kills.of("worker of `training`", "training: evaluate"):
-        plant.kill("airflow-worker-training")
+        plant.trainer.kill()
+        plant.trainer.up()
     running("register")
     with kills.of("PostgreSQL", "training: register"):
         databases.kill()
@@ -236,6 +237,9 @@ def test_a_training_that_the_monitor_asked_for_outlives_each_server(loop, retrai
     run = next(run for run in loop.plant.airflow.runs(TRAIN) if run["dag_run_id"] == retrained)
     assert run["run_type"] == "asset_triggered"
     assert set(loop.plant.tasks().values()) == {"success"}
+    here = {path.name for path in (loop.plant.settings.state / "work" / MODEL).glob("*/*")}
+    assert "examples.parquet" in here
+    assert "model" not in here, "another machine has trained"
     asked = [
         row.entry for row in loop.plant.store.ledger.rows(MODEL) if row.entry.kind == Event.RETRAIN_REQUESTED
     ]
@@ -247,12 +251,15 @@ def test_each_queue_has_its_worker_with_its_own_secrets(loop, retrained):
     path = f"/api/v2/dags/{TRAIN}/dagRuns/{retrained}/taskInstances"
     queues = {task["task_id"]: task["queue"] for task in plant.airflow.get(path)["task_instances"]}
     assert queues.pop("why") == "light"
+    assert {queues.pop(step) for step in ("prepare", "validate")} == {"light"}, (
+        "the data is on the plant's machine"
+    )
     assert set(queues.values()) == {"training"}
+    assert plant.trainer.accounts_of_worker() == {"training"}
     handed = configparser.ConfigParser(interpolation=None)  # Celery overwrites what /proc shows of a worker
     handed.read(plant.settings.state / "supervisord.conf")
-    for queue in ("training", "light"):
-        accounts = f"/airflow-worker-{queue}/accounts.json"
-        assert accounts in handed[f"program:airflow-worker-{queue}"]["environment"]
+    assert "/airflow-worker-light/accounts.json" in handed["program:airflow-worker-light"]["environment"]
+    assert "program:airflow-worker-training" not in handed
     default = 'AIRFLOW__OPERATORS__DEFAULT_QUEUE="light"'
     assert default in handed["program:airflow-scheduler"]["environment"]
 

@@ -1,4 +1,4 @@
-"""A control plane on real servers with one small model, and two serving machines that share no disk with it."""
+"""A control plane on real servers with one small model, two serving machines and one that trains; no common disk."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from typing import Any
 import httpx
 from backends.servers import BUCKET, S3, Postgres, Redis
 from machines.serving_machine import FIRST_UID, LEASE, ServingMachine
+from machines.training_machine import TrainingMachine
 from project_copy import ROOT, git
 from serving_stack import free_ports
 
@@ -63,7 +64,7 @@ MACHINES = ("serving_a", "serving_b")
 
 
 class Plant:
-    """A project of one model whose processes use the servers of the production profile, and its serving machines.
+    """A project of one model whose processes use the servers of the production profile, and its other machines.
 
     Args:
         folder: becomes the project; `folder/state` is the state folder of the control plane.
@@ -89,6 +90,7 @@ class Plant:
             "online_store": redis.address.removesuffix("/0") + "/1",
             "artifacts_url": f"s3://{BUCKET}/mlflow",
             "dvc_remote": f"s3://{BUCKET}/dvc",
+            "work_store": f"s3://{BUCKET}/work", "workers_training": "0",
             "log_bucket": f"s3://{BUCKET}/log", "log_local_days": "1",
             "port_mlflow": ports[0], "port_airflow": ports[1], "port_monitor": ports[2],
             "tracking_url": f"http://127.0.0.1:{ports[0]}",
@@ -104,6 +106,7 @@ class Plant:
             "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "3",
         }
         self.machines: list[ServingMachine] = []
+        self.trainer: TrainingMachine | None = None
         self._machines_folder = Path(tempfile.mkdtemp(prefix="perennial-machines-"))
         self.history = simulate(SimulationScenario(cycles=CYCLES, tests=80))
 
@@ -135,12 +138,17 @@ class Plant:
             )  # fmt: skip
             self.machines.append(machine)
             machine.up()
+        uid, folder = FIRST_UID + len(MACHINES), self._machines_folder / "trainer"
+        self.trainer = TrainingMachine(uid, folder, self.settings, self.environment)
+        self.trainer.up()
         for machine in self.machines:
             machine.until_up()
 
     def stop(self) -> None:
         for machine in self.machines:
             machine.stop()
+        if self.trainer is not None:
+            self.trainer.stop()
         supervisor.down(self.settings, lambda line: None, timeout=LIMIT)
         shutil.rmtree(self._machines_folder, ignore_errors=True)
 

@@ -62,6 +62,7 @@ class TrainingMachine:
             **{f"PERENNIAL_{name.upper()}": value for name, value in given.items()},
             "AWS_SHARED_CREDENTIALS_FILE": str(credentials),
             "PATH": f"{BIN}:/usr/local/bin:/usr/bin:/bin", "HOME": str(folder), "TMPDIR": str(folder),
+            "USER": "trainer",  # Airflow asks for a name
         }  # fmt: skip
         if self._prefix:
             for path in (folder, *folder.rglob("*")):
