@@ -158,7 +158,7 @@ class Stage:
             router=self.router, registry=kept, tracker=kept, predictions=self.log,
             watched=watched(self.log), feedback=kept, ledger=kept,
             drift=MemoryDrift(), scheduler=self.scheduler, detectors=self.detectors,
-            budget=AlarmBudget(alarms_a_month=1, models=(SPEC.name,)),
+            budget=AlarmBudget(alarms_a_month=1, drift_warnings_a_month=1, models=(SPEC.name,)),
             references=references,
         )  # fmt: skip
 

@@ -33,7 +33,12 @@ class EvidentlyDrift:
     """The DriftReporter port."""
 
     def compare(
-        self, spec: ModelSpec, reference: pd.DataFrame, window: pd.DataFrame, html: Path | None
+        self,
+        spec: ModelSpec,
+        reference: pd.DataFrame,
+        window: pd.DataFrame,
+        html: Path | None,
+        warn_level: float | None = None,
     ) -> list[ColumnDrift]:
         """Return the drift of each watched column, the score, the decision where it says more, and all features.
 
@@ -42,6 +47,7 @@ class EvidentlyDrift:
         Args:
             reference: watched columns, `score` and the group column; rows in time order.
             window: watched columns and `score`; `request` where requests have several rows.
+            warn_level: as of `measure`.
             html: path of the report; "drift detected" there means a proven drift at the level `watch`.
 
         Raises:
@@ -64,6 +70,7 @@ class EvidentlyDrift:
             spec.monitoring.bins,
             spec.tuning.seed,
             answers=frozenset(answers),
+            warn_level=warn_level,
         )
         labelled: dict[str, tuple[np.ndarray, np.ndarray]] = {}
         limits: dict[str, float] = {}

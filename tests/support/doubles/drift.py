@@ -18,7 +18,12 @@ class MemoryDrift:
     """The DriftReporter port without a tool; its report is one line per column."""
 
     def compare(
-        self, spec: ModelSpec, reference: pd.DataFrame, window: pd.DataFrame, html: Path | None
+        self,
+        spec: ModelSpec,
+        reference: pd.DataFrame,
+        window: pd.DataFrame,
+        html: Path | None,
+        warn_level: float | None = None,
     ) -> list[ColumnDrift]:
         watched = {name: list(spec.features.watched(name)) for name in spec.monitoring.columns}
         watched[SCORE] = [SCORE]
@@ -33,7 +38,7 @@ class MemoryDrift:
                 name: (reference[columns].to_numpy(dtype=float), window[columns].to_numpy(dtype=float))
                 for name, columns in watched.items()
             },
-            group, asked, spec.monitoring.bins, spec.tuning.seed, answers=frozenset({SCORE}),
+            group, asked, spec.monitoring.bins, spec.tuning.seed, answers=frozenset({SCORE}), warn_level=warn_level,
         )  # fmt: skip
         if html is not None:
             html.parent.mkdir(parents=True, exist_ok=True)

@@ -134,12 +134,12 @@ def monitor_model(
         judged = verdict(policy, (), None, None, len(window), seen.requests, seen.unknown, refused)
         return MonitorResult(spec.name, now, target, judged, Hold(why=judged.reasons[0]))
     report = folders.reports / spec.name / f"{now:%Y%m%dT%H%M%S}.html"
-    drifts = ports.drift.compare(spec, reference, window, report)
+    drifts = ports.drift.compare(spec, reference, window, report, ports.budget.warn_level)
     if ports.early is not None:
         ports.early.looked(spec, target.digest, reference, window)
     harm = None if detector is None else detector.harm
     judged = _judge(spec, reference, seen, drifts, ports.feedback, refused, harm)
-    judged = explained(spec, reference, window, judged, now)
+    judged = explained(spec, reference, window, judged, now, ports.budget.warn_level)
     day, problems = newest_check(folders.reports, spec, target, now)
     judged = with_check(judged, day)
     judged = judged.model_copy(update={"estimated": accuracy_estimated(spec, reference, window)})
