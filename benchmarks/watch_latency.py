@@ -41,7 +41,7 @@ from perennial.adapters.evidently_drift import EvidentlyDrift
 from perennial.adapters.prometheus.monitor_metrics import MonitorMetrics
 from perennial.adapters.sql.store import SqlStore
 from perennial.core.assets import retrain_asset
-from perennial.core.monitoring.alarm_budget import AlarmBudget
+from perennial.core.monitoring.budget.alarm_budget import AlarmBudget
 from perennial.core.monitoring.screen import fewest_new
 from perennial.core.release.traffic import Route, Target
 from perennial.core.spec import ModelSpec

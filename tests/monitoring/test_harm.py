@@ -15,7 +15,7 @@ from doubles.releases import MemoryLedger
 from perennial import catalog
 from perennial.cli import main
 from perennial.core.events import Entry, Event, SystemActor
-from perennial.core.monitoring.alarm_budget import AlarmBudget
+from perennial.core.monitoring.budget.alarm_budget import AlarmBudget
 from perennial.flows.monitoring.budget import budget_lines
 from perennial.flows.monitoring.harm import batched_reference, harm_seen
 from perennial.settings import Settings

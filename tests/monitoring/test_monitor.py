@@ -19,7 +19,7 @@ from perennial.adapters.reference_models import references
 from perennial.core.assets import Reason, retrain_asset
 from perennial.core.events import Entry, Event
 from perennial.core.governance.ledger import GENESIS, chain
-from perennial.core.monitoring.alarm_budget import AlarmBudget
+from perennial.core.monitoring.budget.alarm_budget import AlarmBudget
 from perennial.core.monitoring.levels import Level
 from perennial.core.monitoring.retraining import Hold, Retrain
 from perennial.core.monitoring_spec import ProspectsSpec

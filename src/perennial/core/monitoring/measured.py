@@ -10,7 +10,7 @@ import numpy as np
 import scipy  # loads its parts when they are first used
 
 from perennial.core.monitoring import joint
-from perennial.core.monitoring.certain import certain_p
+from perennial.core.monitoring.budget.certain import certain_p
 from perennial.core.monitoring.change import begins, in_words, shift_of_ranks
 from perennial.core.monitoring.dependence import Clusters, block_sums
 from perennial.core.monitoring.drift import JOINT, Bins, ColumnDrift, Newest, counts, psi, psis, shares

@@ -14,7 +14,7 @@ import numpy as np
 from scipy.special import stdtrit
 
 from perennial.core.monitoring.batch_means import batch_mean
-from perennial.core.monitoring.certain import log_tail
+from perennial.core.monitoring.budget.certain import log_tail
 from perennial.core.monitoring.dependence import JOINED, Clusters
 from perennial.core.monitoring.drift import Bins, ColumnDrift, counts, psi, shares
 

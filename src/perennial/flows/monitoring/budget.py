@@ -8,7 +8,7 @@ from pydantic import Field
 
 from perennial.core.events import Event
 from perennial.core.frozen import Frozen
-from perennial.core.monitoring.alarm_budget import AlarmBudget
+from perennial.core.monitoring.budget.alarm_budget import AlarmBudget
 from perennial.core.monitoring.harm_detector import MONTH
 from perennial.core.monitoring.levels import Level
 from perennial.core.monitoring.measured import LEVEL

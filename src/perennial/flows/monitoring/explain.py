@@ -11,6 +11,7 @@ import numpy as np
 from perennial.core.monitoring.drift import ColumnDrift
 from perennial.core.monitoring.levels import Level, MonitorVerdict
 from perennial.core.monitoring.upstream import ERRS, faults, newly_missing, repeated, silent
+from perennial.core.monitoring.vocabulary import unseen
 from perennial.core.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -72,6 +73,7 @@ def explained(
                 *odd,
                 *judged.reasons[first:],
                 *_since(judged.drifts, times, policy.psi.watch),
+                *_unseen(spec, reference, window, judged.drifts),
             ),
         }
     )
@@ -79,6 +81,17 @@ def explained(
 
 def _values(name: str, reference: pd.DataFrame, window: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     return reference[name].to_numpy(dtype=float), window[name].to_numpy(dtype=float)
+
+
+def _unseen(
+    spec: ModelSpec, reference: pd.DataFrame, window: pd.DataFrame, drifts: Sequence[ColumnDrift]
+) -> Iterator[str]:
+    """Return how much of each vocabulary that moved the reference never had."""
+    for drift in drifts:
+        columns = list(spec.features.vocabulary(drift.column))
+        if columns and drift.excess >= spec.monitoring.psi.watch:
+            share = unseen(reference[columns].to_numpy(), window[columns].to_numpy())
+            yield f"{drift.column}: the reference never had {share:.1%} of its n-grams, hashed"
 
 
 def _since(drifts: Sequence[ColumnDrift], at: Sequence[datetime], watch: float) -> Iterator[str]:

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from perennial.core.monitoring.alarm_budget import INSTANTS, AlarmBudget
-from perennial.core.monitoring.certain import certain_p, log_tail
+from perennial.core.monitoring.budget.alarm_budget import INSTANTS, AlarmBudget
+from perennial.core.monitoring.budget.certain import certain_p, log_tail
 from perennial.core.monitoring.max_t import Figure, Permutations
 from perennial.core.monitoring.measured import measure
 from perennial.core.monitoring.upstream import newly_missing
