@@ -1,9 +1,9 @@
 """False alarms and delays of what asks for a retraining: the detector of harm beside other rules.
 
-Run: python benchmarks/false_alarms.py [--streams 1000] [--others 100]   (minutes on one core)
+Run: python benchmarks/false_alarms.py [--streams 1000] [--others 100] [--months 1]   (minutes on one core)
 
 Answers come in CI cycles of 80 rows; `correlation` is that of two rows of a cycle. A reference of 4,000 rows, 20,000
-rows without a loss (a month), then 20,000 with an accuracy 5 points lower. `requests`: a cycle is a request; `rows`:
+rows without a loss (a month), then `--months` with an accuracy 5 points lower. `requests`: a cycle is one; `rows`:
 each row is one, and nothing says which belong together. `false`: streams with an alarm in the month without a loss;
 `found`: of the others, those with an alarm after the loss; delay: rows until then, median and 95 % quantile (`never`
 where more than 5 % were not found). `least`: the delay that no rule with as few false alarms undercuts for independent
@@ -156,13 +156,15 @@ def least_delay(accuracy: float) -> float:
     return float(np.log(MONTH / BUDGET) / (after * np.log(after / before)).sum())
 
 
-def lines(count: int, others: int, seed: int) -> Iterator[str]:
+def lines(count: int, others: int, seed: int, months: int) -> Iterator[str]:
     rng = np.random.default_rng(seed)
     for accuracy in (0.8, 0.9, 0.95, 0.98):
         for correlation in (0.0, 0.1, 0.3):
             known = streams(rng, count, REFERENCE, accuracy, correlation)
             calm = streams(rng, count, MONTH, accuracy, correlation)
-            right = np.concatenate([calm, streams(rng, count, MONTH, accuracy - DROP, correlation)], axis=1)
+            right = np.concatenate(
+                [calm, streams(rng, count, months * MONTH, accuracy - DROP, correlation)], axis=1
+            )
             least = f", least {least_delay(accuracy):,.0f}" if not correlation else ""
             yield f"accuracy {accuracy}, correlation {correlation}{least}"
             for name, size, exact in (
@@ -202,8 +204,9 @@ def main() -> None:
     parser.add_argument("--streams", type=int, default=1000, help="streams per line of the detector")
     parser.add_argument("--others", type=int, default=100, help="of them, those that other rules see")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--months", type=int, default=1, help="months of 20,000 rows after the loss")
     given, started = parser.parse_args(), time.perf_counter()
-    for text in lines(given.streams, given.others, given.seed):
+    for text in lines(given.streams, given.others, given.seed, given.months):
         print(text, flush=True)
     print(f"{time.perf_counter() - started:.0f} s")
 

@@ -99,7 +99,7 @@ def ports_of(folder: Path, specs: Sequence[ModelSpec], store: SqlStore) -> Monit
         predictions=PredictionLogReader(folder / "log"), watched=watched, feedback=Labels(),
         ledger=store.ledger, drift=EvidentlyDrift(),
         scheduler=MemoryScheduler({retrain_asset(name): "train" for name in names}),
-        detectors=store.detectors, budget=AlarmBudget(alarms_a_month=1, models=names),
+        detectors=store.detectors, budget=AlarmBudget(alarms_a_month=1, drift_warnings_a_month=1, models=names),
         early=EarlyLooks(watched),
     )  # fmt: skip
 

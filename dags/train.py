@@ -38,6 +38,9 @@ NEVER = timedelta(0)
 STEPS = ("prepare", "validate", "train", "evaluate", "register")
 if SETTINGS.training_socket is not None:  # another account trains: it does not publish what servers read
     STEPS = ("prepare", "validate", "publish", "train", "evaluate", "register")
+QUEUES = {"prepare": SETTINGS.data_queue, "validate": SETTINGS.data_queue}
+"""Steps that need what is on the machine of the plant: its data, and its online store."""
+KEPT_IN = ' --kept-in "$KEPT"' if SETTINGS.work_store is not None else ""
 
 
 def line(step: str, model: str) -> str:
@@ -45,7 +48,7 @@ def line(step: str, model: str) -> str:
     if step == "publish":
         return f'perennial features publish {model} --workdir "$WORK"'
     asking = "training ask " if SETTINGS.training_socket is not None and step != "register" else ""
-    return f'perennial {asking}{step} {model} --workdir "$WORK"'
+    return f'perennial {asking}{step} {model} --workdir "$WORK"{KEPT_IN}'
 
 
 @task(queue=LIGHT, pool="default_pool")
@@ -67,6 +70,7 @@ def command(step: str, model: str) -> CommandStep:
         bash_command=line(step, model),
         env={
             "WORK": "{{ folder(run_id) }}",
+            **({"KEPT": "{{ kept(run_id) }}"} if KEPT_IN else {}),
             "PERENNIAL_REASON": f"{{{{ {provenance}.reason }}}}",
             "PERENNIAL_REASON_TEXT": f"{{{{ {provenance}.text }}}}",
             "PERENNIAL_ACTOR": f"{{{{ {provenance}.who }}}}",
@@ -74,6 +78,7 @@ def command(step: str, model: str) -> CommandStep:
         append_env=True,
         cwd=str(SETTINGS.project),
         do_xcom_push=False,
+        queue=QUEUES.get(step, TRAINING),
         doc_md=f"`perennial {step} {model}`",
     )
 
@@ -91,7 +96,16 @@ def offer(model: str) -> task:
         from pathlib import Path
 
         provenance = asking(model)(dag_run, params, triggering_asset_events)
-        version = json.loads((Path(folder(WORK, model, dag_run.run_id)) / "registered.json").read_text())
+        if SETTINGS.work_store is None:
+            registered = (Path(folder(WORK, model, dag_run.run_id)) / "registered.json").read_bytes()
+        else:
+            from perennial.flows.training.kept_work import read
+            from perennial.object_storage import ObjectFolder
+
+            registered = read(
+                "registered.json", ObjectFolder(folder(SETTINGS.work_store, model, dag_run.run_id))
+            )
+        version = json.loads(registered)
         extra = {"version": version["version"], "digest": version["digest"]}
         outlet_events[candidate].extra = extra | {"reason": provenance.reason, "who": provenance.who}
         return extra
@@ -113,7 +127,7 @@ def build(spec: ModelSpec) -> DAG:
         ),
         catchup=False,
         max_active_runs=1,
-        # All but the first look into the work folder of the run.
+        # All but the first look into the work folder of the run, which is here or in object storage.
         default_args={
             **PATIENCE,
             "queue": TRAINING,
@@ -127,7 +141,11 @@ def build(spec: ModelSpec) -> DAG:
             ),
             "text": Param("", type="string", title="Reason in your words"),
         },
-        user_defined_macros={"asked": asking(spec.name), "folder": partial(folder, WORK, spec.name)},
+        user_defined_macros={
+            "asked": asking(spec.name),
+            "folder": partial(folder, WORK, spec.name),
+            "kept": partial(folder, SETTINGS.work_store, spec.name),
+        },
         tags=["perennial", "train", spec.owner],
     ) as dag:
         previous = why(spec.name)

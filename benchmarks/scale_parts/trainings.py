@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import sys
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -30,6 +31,7 @@ from scale_parts.figures import Figure
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = 50
+TRIES = 60
 STEP = "register"
 SHIM = """#!/bin/sh
 mkdir -p "$4" && echo '{"version": "1.0.0", "digest": "none"}' > "$4/registered.json"
@@ -152,12 +154,15 @@ def _queued(server: AirflowServer, turns: dict[str, tuple[bool, bool]]) -> Itera
 
 
 def _trigger(airflow: AirflowTrigger, dag: str) -> int:
-    """Start a run, and return how often Airflow refused it before."""
-    for refused in range(10):
+    """Start a run, and return how often Airflow refused it before; a run that it has made nevertheless counts."""
+    for refused in range(TRIES):
         try:
             airflow.trigger(dag, {})
-        except SchedulerUnavailable:
-            continue
+        except SchedulerUnavailable as error:
+            print(f"{dag}: {error.message[:200]}", file=sys.stderr, flush=True)
+            time.sleep(2)
+            if airflow.get(f"/api/v2/dags/{dag}/dagRuns", limit=1)["total_entries"] == 0:
+                continue
         return refused
     raise SchedulerUnavailable(f"{dag} could not be started", hint="see the log of Airflow's API server")
 

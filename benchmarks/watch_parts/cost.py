@@ -18,9 +18,12 @@ from perennial.flows.monitoring.following.watched_log import WatchedLog
 from perennial.flows.monitoring.window import LOOK_BACK, window_of
 from perennial.serving.following.growing import GrowingPredictionLog
 from perennial.serving.prediction_log_reader import PredictionLogReader
+from watch_parts.labels import Labels
 from watch_parts.plant import DIGEST, FEATURES, NAMES, ROWS, Server, utc
 
 LOOKS = 10
+FOLLOWED, READ = "labels followed", "labels read whole"
+LABELLED = (FOLLOWED, READ)
 PART = 0.01
 """Rows that come between two looks, as a share of those before."""
 
@@ -46,13 +49,22 @@ def measure(kind: str, rows: int, seed: int) -> None:
         server = Server(Path(folder), "m", np.random.default_rng(seed))
         now = utc()
         server.fill(rows, 3000.0, now)  # within the last hour
-        look = looking(kind, server)
+        labels = Labels(server, Path(folder)) if kind in LABELLED else None
+        others = WatchedLog(GrowingPredictionLog(server.log))
+        if labels is None:
+            look = looking(kind, server)
+        else:
+            labels.label(others, labels.begin)
+            look = labels.followed() if kind == FOLLOWED else labels.whole()
         before = memory()
         first = cpu(look)
         later = []
         for _ in range(LOOKS):
+            began = utc()
             for _ in range(max(1, int(rows * PART) // ROWS)):
                 server.answer(utc())
+            if labels is not None:
+                labels.label(others, began)
             later.append(cpu(look))
         server.writer.close()
         print(f"first={first} later={np.median(later)} added={memory() - before} part={int(rows * PART)}")

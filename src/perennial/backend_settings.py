@@ -67,6 +67,12 @@ class BackendSettings(BaseModel):
         ge=1,
         description="steps of trainings at once in the whole plant; 3 with LocalExecutor, else as workers allow",
     )
+    work_store: str | None = Field(
+        None,
+        pattern=r"^s3://[a-z0-9][a-z0-9.-]+(/[A-Za-z0-9._=-]+)+$",
+        description="where the work folders of trainings are kept between their steps, as s3://bucket/folder, for "
+        "workers on several machines; a folder of this machine by default",
+    )
     plane: Literal["all", "control", "serving"] = Field(
         "all", description="half of the plant that runs here: releases and trainings, or Envoy and servers"
     )
@@ -86,6 +92,11 @@ class BackendSettings(BaseModel):
     log_ship_seconds: float = Field(
         10.0, gt=0, description="seconds between two uploads of what this serving machine has logged"
     )
+
+    @property
+    def data_queue(self) -> str:
+        """Return the queue of the steps that read the plant's data: those after them need the work folder only."""
+        return TRAINING if self.work_store is None else LIGHT
 
     @property
     def executor(self) -> str:

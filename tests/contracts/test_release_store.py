@@ -11,6 +11,7 @@ from postgres_server import admitted
 from some_release import a_release
 
 from perennial.adapters.sql import schema as tables
+from perennial.adapters.sql.label_changes import note_changes
 from perennial.adapters.sql.ledger import append_entry
 from perennial.adapters.sql.sqlite_reads import SqliteReads
 from perennial.adapters.sql.store import SqlStore
@@ -327,10 +328,65 @@ def test_the_last_word_of_a_source_counts_in_whatever_order_it_arrives(make_stor
     assert feedback.reviewed().get("ann", {}) == {}
 
 
+def test_changes_of_labels_and_reviews_are_told_in_the_order_of_their_storing(make_store):
+    feedback, of, later = make_store().feedback, {"p1": "m", "p2": "n"}, NOW + timedelta(seconds=1)
+    begin, none = feedback.label_changes("m", None)
+    assert not none
+    feedback.put({"p1": 1.0, "p2": 1.0}, NOW, "ci", of)
+    first, told = feedback.label_changes("m", begin)
+    assert (set(told), set(feedback.label_changes("n", begin)[1])) == ({"p1"}, {"p2"})
+    assert feedback.label_changes("m", first) == (first, frozenset())
+    feedback.put({"p1": 1.0}, later, "ci", of)  # the same again
+    assert feedback.label_changes("m", first)[0] == first
+    feedback.put({"p1": 0.0}, NOW - timedelta(days=3), "ci", of)  # a server's file that came late
+    feedback.put({"p9": 0.0}, NOW, "ci")
+    second, told = feedback.label_changes("m", first)
+    assert set(told) == {"p1", "p9"}
+    fixed = Review(prediction_id="p1", verdict="modify", value=1.0, comment="why", consent=True)
+    places = [second]
+    for change in (
+        lambda: feedback.put_reviews([(fixed, 1.0)], NOW, "ann", of),
+        lambda: feedback.put_reviews(
+            [(fixed, 1.0)], later, "ann", of
+        ),  # seen again: it may be the newest word
+        lambda: feedback.forget_comments(ForgottenComments(source="ann", prediction=None, until=later)),
+    ):
+        change()
+        place, told = feedback.label_changes("m", places[-1])
+        assert set(told) == {"p1"}
+        places.append(place)
+    feedback.put_rewards({"p1": 3.0}, NOW, "ci")
+    assert feedback.label_changes("m", places[-1]) == (places[-1], frozenset())
+    assert feedback.label_changes("m", places[-1] + 1) == (places[-1], None), (
+        "an earlier copy of the database"
+    )
+    asked = ["p1", "p2", "p3"]
+    assert {s: dict(v) for s, v in feedback.labels_of(asked).items()} == {"ci": {"p1": 0.0, "p2": 1.0}}
+    assert feedback.labels_of(["p3"]).get("ci", {}) == {}
+    assert feedback.reviewed_of(asked) == {"ann": {"p1": 1.0}}
+
+
+@of_several_processes
+def test_who_has_read_a_number_has_seen_all_changes_before_it(make_store):
+    """A change takes its number when it is stored, and another one waits for it."""
+    feedback, other = make_store().feedback, make_store().feedback
+    put = threading.Thread(target=other.put, args=({"p2": 1.0}, NOW, "ci", {"p2": "m"}))
+    with feedback._database.writing() as connection:
+        note_changes(connection, ["p1"], {"p1": "m"})
+        put.start()
+        put.join(timeout=0.3)
+        assert put.is_alive()
+        assert feedback.label_changes("m", 0) == (0, frozenset())
+    put.join(timeout=60)
+    newest, told = feedback.label_changes("m", 0)
+    assert set(told) == {"p1", "p2"}
+    assert set(feedback.label_changes("m", newest - 1)[1]) == {"p2"}
+
+
 def test_many_labels(store):
     labels = {f"p{number}": float(number % 2) for number in range(1203)}
     assert store.feedback.put(labels, NOW, "ci") == 1203
-    assert store.feedback.labels() == {"ci": labels}
+    assert store.feedback.labels() == store.feedback.labels_of(labels) == {"ci": labels}
 
 
 def in_parallel(count: int, work) -> list:

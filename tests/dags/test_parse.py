@@ -205,3 +205,13 @@ def test_tasks_ask_the_account_that_trains_for_its_steps(tmp_path_factory):
     ]
     assert shell(report, "train.py") == [*asked[:2], own[0], *asked[2:], own[1]]
     assert f'perennial training ask clear_work {MODEL} --workdir "$WORK"' in shell(report, "maintain.py")
+
+
+def test_with_a_work_store_only_the_steps_that_read_data_stay_on_the_machine_of_the_plant(tmp_path_factory):
+    files = [str(ROOT / "dags" / "train.py")]
+    report = parsed(tmp_path_factory, files, PERENNIAL_WORK_STORE="s3://work/plant")[files[0]]
+    steps = ("prepare", "validate", "train", "evaluate", "register")
+    kept = [f'perennial {step} {MODEL} --workdir "$WORK" --kept-in "$KEPT"' for step in steps]
+    assert [line for line in report["shell"] if line.split()[2] == MODEL] == kept
+    queues = [report["queues"][f"train_{MODEL}.{step}"] for step in (*steps, "offer")]
+    assert queues == ["light"] * 2 + ["training"] * 4

@@ -24,7 +24,7 @@ PUBLIC = {
     "tls_pages", "jwt_issuer", "jwt_audience", "jwt_keys", "client_rate", "port_mlflow", "port_airflow", "port_envoy",
     "port_monitor", "port_alerts", "ports_stable", "ports_canary", "ports_stable_grpc", "ports_canary_grpc",
     "request_log", "otlp_traces", "artifacts_url", "airflow_executor", "airflow_server",
-    "workers_training", "workers_light", "trainings_at_once", "on_demand_mib", "provider", "device",
+    "workers_training", "workers_light", "trainings_at_once", "work_store", "on_demand_mib", "provider", "device",
     "log_bucket", "log_local_days",
     "keep_served_days", "keep_logs_days", "keep_work_days", "keep_reports_days", "prune_daily",
     "oidc_issuer", "oidc_client_id", "oidc_roles", "oidc_roles_claim", "oidc_name_claim", "oidc_scopes", "oidc_hours",

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from doubles.detectors import MemoryDetectors
+from doubles.feedback import AskedWhole
 from doubles.growing import watched
 from doubles.releases import MemoryLedger
 
@@ -37,7 +38,7 @@ def answers(seed: int, count: int, wrong: float) -> pd.DataFrame:
 REFERENCE = answers(0, 3000, 0.1)
 
 
-class Traffic:
+class Traffic(AskedWhole):
     """Predictions, ten a minute in requests of five, with the labels that have come."""
 
     def __init__(self, *parts: tuple[str, float, int]) -> None:

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from doubles.detectors import MemoryDetectors
 from doubles.drift import MemoryDrift
+from doubles.feedback import AskedWhole
 from doubles.growing import watched
 from doubles.routing import MemoryRouter
 from doubles.scheduler import MemoryScheduler
@@ -85,7 +86,7 @@ class Log:
 
 
 @dataclass
-class Kept:
+class Kept(AskedWhole):
     """Ledger, labels, registry and tracker of one model."""
 
     reference: pd.DataFrame | None

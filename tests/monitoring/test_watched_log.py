@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from datetime import datetime, timedelta
+from copy import deepcopy
+from datetime import timedelta
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,12 +13,15 @@ import pytest
 from doubles.answers import RANKING, START, answered
 from doubles.detectors import MemoryDetectors
 from doubles.growing import watched
+from doubles.releases import MemoryFeedback
 from examples import examples
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from perennial import catalog
+from perennial.core.governance.reviews import ForgottenComments, Review
 from perennial.core.monitoring_spec import MonitoringSpec
+from perennial.flows.feedback.votes import known_labels, quality, votes
 from perennial.flows.monitoring.following.watched_log import WatchedLog
 from perennial.flows.monitoring.harm import harm_seen
 from perennial.flows.monitoring.window import LOOK_BACK, window_of
@@ -36,9 +40,11 @@ SMALL = {
     "client_share": 0.5,
     "label_delay": timedelta(days=2),
 }
+FEEDBACK = SHIPPED.release.feedback.model_copy(update={"sole_source": None, "reviews": True})
 SPEC = SHIPPED.model_copy(
     update={
         "name": "m",
+        "release": SHIPPED.release.model_copy(update={"feedback": FEEDBACK}),
         "monitoring": MonitoringSpec.model_validate({**SHIPPED.monitoring.model_dump(), **SMALL}),
     }
 )
@@ -49,22 +55,12 @@ REFERENCE = pd.DataFrame(
 )
 
 
-class Labels:
-    """The newest label of each prediction by each source, with the time at which it was received."""
-
-    def __init__(self) -> None:
-        self.kept: dict[tuple[str, str], tuple[float, datetime]] = {}
-
-    def labels(self, since: datetime | None = None) -> dict[str, dict[str, float]]:
-        values: dict[str, dict[str, float]] = {}
-        for (source, name), (value, at) in self.kept.items():
-            if since is None or at >= since:
-                values.setdefault(source, {})[name] = value
-        return values
-
-
 class Killed(Exception):
     pass
+
+
+def raise_killed(*_) -> None:
+    raise Killed
 
 
 class World:
@@ -74,7 +70,8 @@ class World:
         self.folder, self.now = folder, START
         self.servers = [PredictionLogWriter(folder, "stable", name) for name in ("w0", "w1")]
         self.archive, self.reader = PredictionArchive(folder), PredictionLogReader(folder)
-        self.labels, self.ids = Labels(), []
+        self.labels, self.ids = MemoryFeedback(), []
+        self.copy = deepcopy(self.labels)
         self.followed, self.read = MemoryDetectors(), MemoryDetectors()
         self.count = self.touched = 0
         self.start()
@@ -102,8 +99,29 @@ class World:
 
     def label(self, source, place, value, hours) -> None:
         """Store a label, perhaps of a prediction that nobody made, or again, or with a time that is off."""
-        name = self.ids[-1 - place] if place < len(self.ids) else f"unknown{place}"
-        self.labels.kept[source, name] = (value, self.now + timedelta(hours=hours))
+        name = self.named(place)
+        self.labels.put({name: value}, self.now + timedelta(hours=hours), source, {name: "m"})
+
+    def review(self, source, place, value, hours) -> None:
+        """Store what a person says of an answer, perhaps once more, or against what the person said before."""
+        name, verdict = self.named(place), "reject" if value is None else "modify"
+        review = Review(prediction_id=name, verdict=verdict, value=value, comment="why", consent=True)
+        self.labels.put_reviews([(review, value)], self.now + timedelta(hours=hours), source, {name: "m"})
+
+    def forget(self, source) -> None:
+        """Delete the comments of a source; its labels stay."""
+        self.labels.forget_comments(ForgottenComments(source=source, prediction=None, until=self.now))
+
+    def back_up(self) -> None:
+        self.copy = deepcopy(self.labels)
+
+    def restore(self) -> None:
+        """Put an earlier copy of the database in place of the one that the monitor has read."""
+        self.labels = deepcopy(self.copy)
+        self.look(0)
+
+    def named(self, place) -> str:
+        return self.ids[-1 - place] if place < len(self.ids) else f"unknown{place}"
 
     def tidy(self, hours, keep) -> None:
         """Seal, merge and prune; the folders look old, as they do seconds later."""
@@ -139,6 +157,15 @@ class World:
             self.seen(self.log, self.followed)
         self.log._log.grown = grown
 
+    def lose_labels(self) -> None:
+        """The database goes away between two of its answers to a look."""
+        if self.log.catch_up(SPEC, self.now) is None:
+            return
+        asked, self.labels.reviewed_of = self.labels.reviewed_of, raise_killed
+        with pytest.raises(Killed):
+            self.log.votes(SPEC, self.labels)
+        self.labels.reviewed_of = asked
+
     def look(self, minutes) -> None:
         """Compare what both monitors see and store."""
         self.now += timedelta(minutes=minutes)
@@ -150,6 +177,22 @@ class World:
         assert (window.requests, window.unknown) == (whole.requests, whole.unknown)
         columns = [*window.rows.columns]
         pd.testing.assert_frame_equal(window.rows, whole.rows.reindex(columns=columns), check_dtype=False)
+        self.compare_labels(own, window.rows)
+
+    def compare_labels(self, own, window) -> None:
+        """Compare the labels of what is in memory with those of a whole read."""
+        labels, followed = known_labels(FEEDBACK, self.labels), self.log.votes(SPEC, self.labels)
+        state = self.followed.kept["m"][1]
+        rows = self.log.followed("m").unjudged(state.until)
+        whole = own[own["at"] >= state.until]
+        known = quality(whole, labels, FEEDBACK)["right"] if len(whole) else pd.Series(dtype=float)
+        read = dict(zip(rows["prediction_id"], followed.values(rows), strict=True))
+        assert {name: value for name, value in read.items() if not np.isnan(value)} == known.to_dict()
+        columns = ["prediction_id", "source", "value"]
+        told, every = followed.about(window), votes(labels)
+        every = every[every["prediction_id"].isin(window["prediction_id"])]
+        assert sorted(told[columns].itertuples(index=False)) == sorted(every.itertuples(index=False))
+        assert len(followed._known()) <= 3 * (2 * self.log.followed("m").count + 1)
 
     def seen(self, log, detectors):
         state = harm_seen(SPEC, OWN, REFERENCE, detectors, log, self.labels, self.now, 1.0)
@@ -168,6 +211,16 @@ STEP = st.one_of(
         st.just("label"), st.sampled_from(["ci", "nurse"]), st.integers(0, 60), st.sampled_from([0.0, 1.0]),
         st.sampled_from([0, 0, -30, 3]),
     ),
+    st.tuples(
+        st.just("label"), st.sampled_from(["ci", "nurse"]), st.integers(0, 12), st.sampled_from([0.0, 1.0]),
+        st.just(0),
+    ),
+    st.tuples(
+        st.just("review"), st.sampled_from(["ann", "ci"]), st.integers(0, 12), st.sampled_from([None, 0.0, 1.0]),
+        st.sampled_from([0, 0, -30, 3]),
+    ),
+    st.tuples(st.just("forget"), st.just("ann")),
+    st.tuples(st.sampled_from(["back_up", "restore", "lose_labels"])),
     st.tuples(st.just("tidy"), st.sampled_from([0, 2, 30, 80]), st.sampled_from([None, None, timedelta(days=2)])),
     st.tuples(st.just("tear"), st.integers(0, 1)),
     st.tuples(st.just("fail"), st.integers(0, 2)),

@@ -1,22 +1,27 @@
-"""The closed loop on real servers, under constant traffic, while each of them is killed and brought back."""
+"""The closed loop on real servers and over two serving machines, each with its Envoy, two model servers and an agent,
+under constant traffic at both doors, while each server is killed and brought back."""
 
 from __future__ import annotations
 
 import configparser
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import Any
 
 import pytest
-from backends.clients import Client, Kills
-from backends.plant import CYCLES, MODEL, RELEASE, TRAIN, Plant
+from backends.clients import ANSWERS, Client, Kills
+from backends.plant import CYCLES, MACHINES, MODEL, RELEASE, TRAIN, Plant
 from backends.servers import PASSWORDS, SECRET
+from machines.serving_machine import ServingMachine
 
 from perennial.core.events import Event
 from perennial.core.release.phase import Phase
 from perennial.core.release.status import IntentKind, ReleaseStatus
+from perennial.core.release.traffic import Counters, PoolName
 from perennial.demo.approver import approve
 from perennial.errors import ToolError
 from perennial.local import supervisord
@@ -24,16 +29,24 @@ from perennial.wiring import releasing, versions
 
 pytestmark = [pytest.mark.production, pytest.mark.timeout(3600)]
 BY_ENTITY, BY_TENSOR = "by entity", "by tensor"
+KINDS = (BY_ENTITY, BY_TENSOR)
+PAUSE = 0.2
+"""Seconds between two requests of a client."""
 NARROW = 5
 """Tests that the clients ask for: so few that the window of predictions differs from what the model has learnt."""
 
 
 @dataclass
 class Loop:
-    """A running plant with a first champion, and its clients."""
+    """A running plant with a first champion, and two clients at the door of each serving machine.
+
+    Attributes:
+        of_candidate: what the candidate answered in the step of the canary in which servers were killed.
+    """
 
     plant: Plant
     kills: Kills
+    of_candidate: Counters = field(default_factory=Counters)
 
     @property
     def clients(self) -> tuple[Client, ...]:
@@ -52,15 +65,29 @@ def loop(databases, redis, bucket, tmp_path_factory) -> Iterator[Loop]:
         plant.run("release", "reconcile", MODEL, "--until-final")
         assert plant.release().phase is Phase.SUCCEEDED, plant.release().note
         plant.add_cycles(CYCLES)
-        port, context = plant.settings.port_envoy, {"cycle_size": 40, "requested_at": 1.75e9}
+        context = {"cycle_size": 40, "requested_at": 1.75e9}
         rows = {"entities": plant.entities(NARROW), "context": context, "allow_unknown": True}
         tensor = {"name": "features", "shape": [1, 17], "datatype": "FP32", "data": [0.25] * 17}
-        by_entity = Client(port, f"/v1/models/{MODEL}/predict", rows, 1, 0.1, name=BY_ENTITY)
-        by_tensor = Client(port, f"/v2/models/{MODEL}/infer", {"inputs": [tensor]}, 1, 0.1, name=BY_TENSOR)
-        with by_entity, by_tensor:
-            yield Loop(plant, Kills((by_entity, by_tensor)))
+        asked = {
+            BY_ENTITY: (f"/v1/models/{MODEL}/predict", rows),
+            BY_TENSOR: (f"/v2/models/{MODEL}/infer", {"inputs": [tensor]}),
+        }
+        clients = tuple(
+            Client(int(machine.port), *asked[kind], 1, PAUSE, name=named(kind, machine.name))
+            for kind in KINDS
+            for machine in plant.machines
+        )
+        with ExitStack() as stack:
+            for client in clients:
+                stack.enter_context(client)
+            yield Loop(plant, Kills(clients))
     finally:
         plant.stop()
+
+
+def named(kind: str, machine: str) -> str:
+    """Return the name of the client of a kind at the door of a machine."""
+    return f"{kind}, {machine}"
 
 
 def refused(plant: Plant, code: int, *line: str) -> None:
@@ -122,6 +149,22 @@ def retrained(loop, databases, redis, bucket) -> str:
     return run
 
 
+def process_of(machine: str, name: str) -> str:
+    """Return how the table names a process of a machine: `canary server of serving_b`."""
+    kind, _, rest = name.partition("-")
+    title = f"{rest.partition('-')[0]} server" if kind == "server" else kind.replace("envoy", "Envoy")
+    return f"{title} of {machine}"
+
+
+@contextmanager
+def killed(kills: Kills, machine: ServingMachine, name: str, when: str) -> Iterator[None]:
+    """Kill a process of a serving machine and start it again; the block waits for what depends on it."""
+    with kills.of(process_of(machine.name, name), when):
+        machine.kill(name)
+        machine.revive(name)
+        yield
+
+
 def entity(plant: Plant) -> list[str]:
     (row,) = plant.entities(1)
     keys = [word for name, value in row.items() for word in ("--entity", f"{name}={value}")]
@@ -145,31 +188,47 @@ def released(loop, retrained, databases, redis, bucket) -> ReleaseStatus:
     with kills.of("MLflow", "release: approval"):
         plant.kill("mlflow")
         plant.until(lambda: approve(plant.settings, waiting.candidate), "MLflow")
-    status = plant.until(lambda: reached(Phase.CANARY), "the canary")
-    plant.say(status, IntentKind.PAUSE)
+
+    def counted() -> Counters | None:
+        """Return what the candidate has answered in the canary, once each machine has counted some of it."""
+        if (status := reached(Phase.CANARY)) is None:
+            return None
+        counts = status.counted.get(PoolName.CANARY, Counters())
+        on_both = {name for name, part in counts.parts.items() if part.requests} == set(MACHINES)
+        return counts if on_both else None
+
+    # First: on a busy machine a step of the canary ends with its second pass.
+    plant.say(plant.until(lambda: reached(Phase.CANARY), "the canary"), IntentKind.PAUSE)
     plant.until(lambda: plant.release().pauses, "the pause")
+    loop.of_candidate = plant.until(counted, "answers of the candidate on both machines")
     with kills.of("PostgreSQL", "release: canary"):
         databases.kill()
         refused(plant, 56, "release", "status", MODEL)
         databases.revive()
     with kills.of("MLflow", "release: canary"):
         plant.kill("mlflow")
-    for pool in ("stable", "canary"):
-        with kills.of("model server", f"release: canary, pool {pool}"):
-            plant.kill(f"server-{pool}-{plant.settings.ports(pool)[0]}")
-            plant.wait_servers()
+    first_machine, second_machine = plant.machines
+    with killed(kills, second_machine, second_machine.server("canary"), "release: canary"):
+        plant.wait_servers()
     with kills.of("Redis", "release: canary"):
         redis.kill()
         refused(plant, 57, "features", "show", MODEL, *entity(plant))
         redis.revive()
-    with kills.of("Envoy", "release: canary"):
-        plant.kill("envoy")
+    with killed(kills, first_machine, "envoy", "release: canary"):
+        pass
+    with killed(kills, second_machine, "agent", "release: canary"):
+        pass
     plant.until(lambda: reached(Phase.CANARY), "the canary, still")
-    with kills.of("S3", "release: last steps, promotion"):
+    with kills.of("S3", "release: last steps, promotion"):  # where the machines get what they shall serve
         bucket.kill()
         plant.say(plant.release(), IntentKind.RESUME)
-        status = plant.until(lambda: reached(Phase.SUCCEEDED), "the promotion")
+        for client in loop.clients:
+            client.wait_answers(5 * ANSWERS)
         bucket.revive()
+        status = plant.until(lambda: reached(Phase.SUCCEEDED), "the promotion")
+    # Until now no version could stand in for the champion on this machine, which has one stable server.
+    with killed(kills, first_machine, first_machine.server("stable"), "after the release"):
+        plant.wait_servers()
     return status
 
 
@@ -200,9 +259,15 @@ def test_each_queue_has_its_worker_with_its_own_secrets(loop, retrained):
 
 def test_no_process_shows_an_address_or_a_key(loop, retrained):
     secrets = (b"postgresql", b"redis://", SECRET.encode(), *(word.encode() for word in PASSWORDS.values()))
-    for name in supervisord.states(loop.plant.settings):
-        shown = loop.plant.until(lambda name=name: loop.plant.shown(name), name)
-        assert not [word for word in secrets if word in shown], name
+    plant = loop.plant
+    shown = {
+        name: plant.until(lambda name=name: plant.shown(name), name)
+        for name in supervisord.states(plant.settings)
+    }
+    for machine in plant.machines:
+        shown |= {f"{name} of {machine.name}": text for name, text in machine.shown().items()}
+    for name, text in shown.items():
+        assert not [word for word in secrets if word in text], name
 
 
 def test_its_release_ends_as_if_nothing_had_been_killed(loop, released):
@@ -221,13 +286,31 @@ def test_its_release_ends_as_if_nothing_had_been_killed(loop, released):
 def test_only_who_needs_what_was_killed_has_noticed(loop, released):
     kills = loop.kills
     print(kills.table())
-    for what in ("PostgreSQL", "S3", "MLflow", "worker of `training`"):
-        for client in (BY_ENTITY, BY_TENSOR):
-            assert not kills.failed(what, client), what
-    for client in loop.clients:  # what a client has begun to get nobody can ask for again
-        assert kills.failed("model server", client.name).total() <= client.cut
-    assert set(kills.failed("Redis", BY_ENTITY)) == {"503"}
-    assert not kills.failed("Redis", BY_TENSOR)
+    first, second = MACHINES
+    clients = {client.name: client for client in loop.clients}
+    for what in ("PostgreSQL", "S3", "MLflow", "worker of `training`", f"agent of {second}"):
+        assert not [name for name in clients if kills.failed(what, name)], what
+    for pool, machine, other in (("stable", first, second), ("canary", second, first)):
+        for kind in KINDS:  # what a client has begun to get nobody can ask for again
+            here = clients[named(kind, machine)]
+            assert kills.failed(f"{pool} server of {machine}", here.name).total() <= here.cut
+            assert not kills.failed(f"{pool} server of {machine}", named(kind, other))
+    for kind in KINDS:
+        assert set(kills.failed(f"Envoy of {first}", named(kind, first))) <= {"0"}
+        assert not kills.failed(f"Envoy of {first}", named(kind, second))
+    for machine in MACHINES:
+        assert set(kills.failed("Redis", named(BY_ENTITY, machine))) == {"503"}
+        assert not kills.failed("Redis", named(BY_TENSOR, machine))
+    # No request failed that no kill explains.
+    seen = {name: sum((row[2][name] for row in kills.rows), Counter()) for name in clients}
+    assert seen == {name: client.refused for name, client in clients.items()}
+
+
+def test_the_verdict_counts_the_answers_of_both_machines(loop, released):
+    parts = loop.of_candidate.parts
+    assert parts.keys() == set(MACHINES)
+    assert min(part.requests for part in parts.values()) > 0
+    assert loop.of_candidate.requests == sum(part.requests for part in parts.values())
 
 
 def test_no_answer_is_missing_in_the_log_that_lies_in_s3(loop, released, bucket):
@@ -236,6 +319,11 @@ def test_no_answer_is_missing_in_the_log_that_lies_in_s3(loop, released, bucket)
         client.__exit__()
     answered = {name for client in loop.clients for name in client.ids}
     assert len(answered) > 100
+    logged = releasing.prediction_log(plant.settings)
+    plant.until(
+        lambda: answered <= set(logged.read(MODEL)["prediction_id"]),
+        "what the machines have sent of their log",
+    )
     releasing.prediction_archive(plant.settings).tidy(MODEL, later, None)
     upload = releasing.segment_upload(plant.settings)
     bucket.kill()
@@ -244,5 +332,5 @@ def test_no_answer_is_missing_in_the_log_that_lies_in_s3(loop, released, bucket)
     bucket.revive()
     assert upload.run(MODEL, later, None).removed_here > 0
     assert bucket.keys("log/")
-    logged = releasing.prediction_log(plant.settings).read(MODEL)
-    assert answered <= set(logged["prediction_id"])
+    from_bucket = releasing.prediction_log(plant.settings).read(MODEL)
+    assert answered <= set(from_bucket["prediction_id"])

@@ -20,6 +20,7 @@ from perennial.core.release_spec import FeedbackSpec
 from perennial.core.verdict import Verdict
 from perennial.errors import MalformedInput
 from perennial.flows.feedback.ingest import ingest
+from perennial.flows.feedback.votes import votes
 from perennial.flows.monitoring.accuracy import accuracy
 from perennial.flows.monitoring.monitor import accuracy_known, accuracy_seen, coverage_seen, labelled
 from perennial.flows.training.workdir import read_table
@@ -105,9 +106,9 @@ def test_sales_with_a_season_go_the_whole_way(table_world):
     log = reader.read("sales")
     many = pd.concat([log] * 40, ignore_index=True)
     many["prediction_id"] = many["request_id"] = [str(number) for number in range(len(many))]
-    votes = {"ci": dict.fromkeys(many["prediction_id"], 5000.0)}
-    assert accuracy_seen(labelled(many, votes, policy)).value == 0
-    coverage = coverage_seen(labelled(many, votes, policy))
+    given = votes({"ci": dict.fromkeys(many["prediction_id"], 5000.0)})
+    assert accuracy_seen(labelled(many, given, policy)).value == 0
+    coverage = coverage_seen(labelled(many, given, policy))
     assert (coverage.claimed, coverage.seen.value, coverage.is_short) == (pytest.approx(0.9), 0, True)
     window = pd.concat([reference] * 8).assign(lag_1=reference["lag_1"].max())
     drifts = {one.column: one for one in EvidentlyDrift().compare(spec, reference, window, None)}

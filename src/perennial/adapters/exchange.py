@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from perennial.errors import ToolError
-from perennial.object_storage import S3, storage
+from perennial.object_storage import ObjectFolder
 
 DIGEST = re.compile(r"[0-9a-f]{64}")
 
@@ -26,31 +26,8 @@ class StoredVersion:
     """Time of the newest."""
 
 
-class Exchange:
-    """Files of versions below `versions/<digest>`.
-
-    Args:
-        address: s3://bucket/folder, or file:///folder where both halves have one disk.
-    """
-
-    def __init__(self, address: str) -> None:
-        self.address = address.rstrip("/")
-
-    @contextmanager
-    def files(self) -> Iterator[Any]:
-        """Yield the file system; its errors become ToolError, but FileNotFoundError stays."""
-        if self.address.startswith(S3):
-            with storage(self.address) as files:
-                yield files
-            return
-        from fsspec.implementations.local import LocalFileSystem
-
-        try:
-            yield LocalFileSystem(auto_mkdir=True)
-        except FileNotFoundError:
-            raise
-        except OSError as error:
-            raise ToolError(f"{self.address}: {error}", hint="check the rights of the folder") from error
+class Exchange(ObjectFolder):
+    """Files of versions are below `versions/<digest>`."""
 
     def put(self, digest: str, contents: Mapping[str, bytes]) -> None:
         """Store the files of a version, unless they are there with these sizes."""
@@ -102,40 +79,16 @@ class Exchange:
         with self.files() as files, suppress(FileNotFoundError):
             files.rm(self._version(digest), recursive=True)
 
-    def write(self, name: str, content: bytes) -> None:
-        """Store an object; its name is a path below the address."""
-        with self.files() as files:
-            files.pipe_file(f"{self.address}/{name}", content)
-
     def read(self, name: str) -> bytes:
         """Return an object.
 
         Raises:
             ToolError: it is not there, or the storage does not answer.
         """
-        try:
-            with self.files() as files:
-                content: bytes = files.cat_file(f"{self.address}/{name}")
-        except FileNotFoundError as error:
-            raise ToolError(
-                f"{self.address}/{name} is gone", hint="does another process receive, too?"
-            ) from error
+        content = self.find(name)
+        if content is None:
+            raise ToolError(f"{self.address}/{name} is gone", hint="does another process receive, too?")
         return content
-
-    def remove(self, name: str) -> None:
-        """Remove an object."""
-        with self.files() as files:
-            files.rm_file(f"{self.address}/{name}")
-
-    def names(self, folder: str) -> list[str]:
-        """Return the names of all objects below a folder, in order."""
-        root = self.address.split("://", 1)[1].rstrip("/")
-        with self.files() as files:
-            try:
-                paths = files.find(f"{self.address}/{folder}")
-            except FileNotFoundError:
-                return []
-        return sorted(path.removeprefix(f"{root}/") for path in paths)
 
     def _version(self, digest: str) -> str:
         return f"{self.address}/versions/{digest}"

@@ -6,8 +6,10 @@ A step reads the files of the step before it from a work folder. Airflow and `dv
 from __future__ import annotations
 
 import functools
+import re
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -29,11 +31,41 @@ workdir_option = click.option(
     "--workdir", type=click.Path(path_type=Path), help="Work folder  [default: data/MODEL in the project]"
 )
 
+ADDRESS = re.compile(r"s3://[a-z0-9][a-z0-9.-]+(/[A-Za-z0-9._=-]+)+|file:///.+")
+"""Of a folder in object storage."""
+
+
+def kept_work(step: Callable[..., None]) -> Callable[..., None]:
+    """Give a step the option `--kept-in`: its work folder is fetched before it, and kept when it has ended well."""
+
+    @click.option(
+        "--kept-in", metavar="ADDRESS", help="Copy of the work folder, as s3://bucket/RUN; with --workdir."
+    )
+    @functools.wraps(step)
+    def with_copy(*args: Any, kept_in: str | None, workdir: Path | None, **options: Any) -> None:
+        if kept_in is None:
+            step(*args, workdir=workdir, **options)
+            return
+        from perennial.flows.training.kept_work import fetch, keep
+        from perennial.object_storage import ObjectFolder
+
+        if workdir is None:
+            raise UsageError("--kept-in needs --workdir", hint="--workdir FOLDER, of this run alone")
+        if ADDRESS.fullmatch(kept_in) is None:
+            raise UsageError(f"--kept-in {kept_in} is no address of a folder", hint="s3://bucket/folder/RUN")
+        kept, folder = ObjectFolder(kept_in), workdir.resolve()
+        fetch(folder, step.__name__, kept)
+        step(*args, workdir=folder, **options)
+        keep(folder, kept)
+
+    return with_copy
+
 
 @click.command()
 @click.argument("model")
 @workdir_option
 @click.option("--until-cycle", type=int, help="Last cycle to use (inclusive).")
+@kept_work
 def prepare(model: str, workdir: Path | None, until_cycle: int | None) -> None:
     """Make feature tables and examples from the history and commit them as a DVC revision."""
     from perennial.flows.training.prepare import prepare as flow
@@ -58,6 +90,7 @@ def prepare(model: str, workdir: Path | None, until_cycle: int | None) -> None:
 @click.argument("model")
 @workdir_option
 @click.option("--no-publish", is_flag=True, help="Only check; do not publish the features.")
+@kept_work
 def validate(model: str, workdir: Path | None, no_publish: bool) -> None:
     """Check the prepared data, then publish the features for serving; a failed check stops here."""
     from perennial.flows.training.validate import validate as flow
@@ -83,6 +116,7 @@ def validate(model: str, workdir: Path | None, no_publish: bool) -> None:
 @click.option("--trials", type=click.IntRange(min=1), help="Replaces tuning.trials of the spec.")
 @click.option("--epochs", type=click.IntRange(min=1), help="Replaces tuning.epochs of the spec.")
 @click.option("--seed", type=int, help="Replaces tuning.seed of the spec.")
+@kept_work
 def train(
     model: str,
     workdir: Path | None,
@@ -123,6 +157,7 @@ def train(
 @click.option("--from-cycle", type=int, help="First cycle scored; earlier ones only build features.")
 @click.option("--bounds", is_flag=True, help="Only compare the last evaluation with the bounds of the gate.")
 @JSON
+@kept_work
 def evaluate(
     model: str,
     workdir: Path | None,
@@ -161,6 +196,7 @@ def evaluate(
 @click.command()
 @click.argument("model")
 @workdir_option
+@kept_work
 def register(model: str, workdir: Path | None) -> None:
     """Register the evaluated model as the candidate version, with model card and ML-BOM.
 

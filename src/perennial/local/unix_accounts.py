@@ -138,6 +138,11 @@ def check(settings: Settings) -> None:
     names = [owner.name for owner in owners]
     if len({owner.uid for owner in owners}) != len(owners):
         raise SettingsError(f"{VARIABLE}: two of the accounts {', '.join(names)} are the same", hint=HINT)
+    if settings.work_store is not None and accounts.training is not None:
+        raise SettingsError(
+            f"PERENNIAL_WORK_STORE with the account {TRAINING} of {VARIABLE}: its runner keeps work folders here",
+            hint="leave that account out, and give trainings machines of their own",
+        )
     if settings.prune_daily:
         raise SettingsError(
             f"PERENNIAL_PRUNE_DAILY with {VARIABLE}: Airflow's tasks may not delete the files of other accounts",

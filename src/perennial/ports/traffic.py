@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
 
 from perennial.core.governance.reviews import ForgottenComments, Review, StoredReview
@@ -126,8 +127,17 @@ BySource = Mapping[str, Mapping[str, float]]
 class FeedbackStore(Protocol):
     """Labels and rewards of authenticated sources, keyed by prediction id and source (our SQL database)."""
 
-    def put(self, labels: Mapping[str, float], received: datetime, source: str) -> int:
+    def put(
+        self,
+        labels: Mapping[str, float],
+        received: datetime,
+        source: str,
+        models: Mapping[str, str] = MappingProxyType({}),
+    ) -> int:
         """Store the labels of a source; another label of the source for a known id replaces it.
+
+        Args:
+            models: prediction id -> its model; a change without it is a change of every model (`label_changes`).
 
         Returns:
             The number of changes; the same label again counts 0.
@@ -135,6 +145,22 @@ class FeedbackStore(Protocol):
 
     def labels(self, since: datetime | None = None) -> BySource:
         """Return source -> prediction id -> label, received at or after `since`."""
+
+    def labels_of(self, predictions: Collection[str]) -> BySource:
+        """Return source -> prediction id -> label of these predictions, whenever they were received."""
+
+    def label_changes(self, model: str, after: int | None) -> tuple[int, Collection[str] | None]:
+        """Return the number of the newest change, and which predictions' labels or reviews were changed after one.
+
+        Numbers are in the order in which changes became visible, whenever their labels were received.
+
+        Args:
+            after: number of an earlier call; None: none is asked for.
+
+        Returns:
+            Predictions of the model; there may be others among them. None in their place: the database has fewer
+            changes than it had, so what was read of it must be forgotten, and read anew.
+        """
 
     def label_times(self, since: datetime | None = None) -> Mapping[str, float]:
         """Return prediction id -> Unix time at which its first label was received, at or after `since`.
@@ -172,6 +198,9 @@ class FeedbackStore(Protocol):
     def reviewed(self, since: datetime | None = None) -> BySource:
         """Return source -> prediction id -> right value of its current review, last received at or after
         `since`."""
+
+    def reviewed_of(self, predictions: Collection[str]) -> BySource:
+        """Return source -> prediction id -> right value of its current review of these predictions."""
 
     def forget_comments(self, rule: ForgottenComments) -> int:
         """Delete the stored comments of a rule; return how many reviews had one."""

@@ -55,6 +55,24 @@ class Source(Protocol):
         """Return the names, joined by ` + `, by which the terms of the data are stated."""
 
 
+class Objects(Protocol):
+    """Objects below an address of object storage."""
+
+    address: str
+
+    def find(self, name: str) -> bytes | None:
+        """Return an object; None where there is none of this name. Raises ToolError when the storage is away."""
+
+    def write(self, name: str, content: bytes) -> None:
+        """Store an object."""
+
+    def upload(self, name: str, path: Path) -> None:
+        """Store a file as an object."""
+
+    def download(self, name: str, path: Path) -> bool:
+        """Write an object into a file; return whether there is one of this name."""
+
+
 class DataStore(Protocol):
     """Data files under version control (DVC)."""
 

@@ -1,14 +1,14 @@
-"""Every process of `perennial local up` on real servers, with one small model, and clients that ask all the time."""
+"""A control plane on real servers with one small model, and two serving machines that share no disk with it."""
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -17,8 +17,9 @@ from typing import Any
 
 import httpx
 from backends.servers import BUCKET, S3, Postgres, Redis
+from machines.serving_machine import FIRST_UID, LEASE, ServingMachine
 from project_copy import ROOT, git
-from serving_stack import free_ports, status, worker_of
+from serving_stack import free_ports
 
 from perennial.core.release.status import Intent, IntentKind, ReleaseStatus
 from perennial.demo.airflow_watch import AirflowWatch
@@ -58,13 +59,14 @@ POLICY: dict[str, Any] = {
     "explanation": {"sample": 20},
 }  # fmt: skip
 FIRST_CYCLES, CYCLES = 40, 50
+MACHINES = ("serving_a", "serving_b")
 
 
 class Plant:
-    """A project of one model whose processes use the servers of the production profile.
+    """A project of one model whose processes use the servers of the production profile, and its serving machines.
 
     Args:
-        folder: becomes the project; `folder/state` is the state folder.
+        folder: becomes the project; `folder/state` is the state folder of the control plane.
     """
 
     def __init__(self, folder: Path, databases: Postgres, redis: Redis, bucket: S3) -> None:
@@ -73,10 +75,13 @@ class Plant:
         overlay.mkdir(parents=True)
         (overlay / f"{MODEL}.yaml").write_text(json.dumps(POLICY))
         self._make_project()
-        ports = [str(port) for port in free_ports(12)]
+        ports = [str(port) for port in free_ports(3)]
+        self._owner, self._databases, self._bucket = databases.address("perennial"), databases, bucket
         given = {
             "project": folder, "home": "state", "spec_overlay": overlay, "actor": "ann",
-            "database_url": databases.address("perennial"),
+            "plane": "control", "exchange": f"s3://{BUCKET}/exchange", "machine_lease": LEASE,
+            "database_url": databases.address("plant", "perennial"),
+            "recorder_database_url": databases.address("recorder", "perennial"),
             "mlflow_database_url": databases.address("mlflow"),
             "airflow_database_url": databases.address("airflow"),
             "tuning_url": databases.address("optuna"),
@@ -85,9 +90,7 @@ class Plant:
             "artifacts_url": f"s3://{BUCKET}/mlflow",
             "dvc_remote": f"s3://{BUCKET}/dvc",
             "log_bucket": f"s3://{BUCKET}/log", "log_local_days": "1",
-            "port_mlflow": ports[0], "port_airflow": ports[1], "port_envoy": ports[2], "port_monitor": ports[3],
-            "ports_stable": ",".join(ports[4:6]), "ports_canary": ",".join(ports[6:8]),
-            "ports_stable_grpc": ",".join(ports[8:10]), "ports_canary_grpc": ",".join(ports[10:12]),
+            "port_mlflow": ports[0], "port_airflow": ports[1], "port_monitor": ports[2],
             "tracking_url": f"http://127.0.0.1:{ports[0]}",
         }  # fmt: skip
         self.settings = Settings.model_validate(given)
@@ -100,19 +103,46 @@ class Plant:
             "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "20",
             "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "3",
         }
+        self.machines: list[ServingMachine] = []
+        self._machines_folder = Path(tempfile.mkdtemp(prefix="perennial-machines-"))
         self.history = simulate(SimulationScenario(cycles=CYCLES, tests=80))
 
     def start(self) -> None:
         self.add_cycles(FIRST_CYCLES)
+        self._as_owner("store", "upgrade")
+        self._as_owner("store", "admit", "plant", "--as", "plant")
+        self._as_owner("store", "admit", "recorder", "--as", "recorder")
+        for name in MACHINES:
+            self._as_owner("machines", "admit", name)
         # It gives up after four minutes; given again, it waits on.
         self.until(lambda: self.ask("local", "up").returncode == 0, "every process")
         self.store = database.store(self.settings)
         self.airflow = AirflowWatch(
             self.settings.airflow_url, self.settings.airflow_user, monitoring.airflow_password(self.settings)
         )
+        self._start_machines()
+
+    def _start_machines(self) -> None:
+        self._machines_folder.chmod(0o711)  # other users reach their own folder, unlike pytest's
+        for number, name in enumerate(MACHINES):
+            secrets = {
+                "database_url": self._databases.address(name, "perennial"),
+                "online_store": str(self.environment["PERENNIAL_ONLINE_STORE"]),
+            }
+            machine = ServingMachine(
+                name, FIRST_UID + number, self._machines_folder / name,
+                str(self.settings.exchange), secrets, self.settings.trusted_keys_folder, self._bucket,
+            )  # fmt: skip
+            self.machines.append(machine)
+            machine.up()
+        for machine in self.machines:
+            machine.until_up()
 
     def stop(self) -> None:
+        for machine in self.machines:
+            machine.stop()
         supervisor.down(self.settings, lambda line: None, timeout=LIMIT)
+        shutil.rmtree(self._machines_folder, ignore_errors=True)
 
     def add_cycles(self, until: int) -> None:
         """Add the CI cycles up to `until` to the history."""
@@ -125,11 +155,11 @@ class Plant:
         tests = self.history[["test_id", "suite"]].drop_duplicates().head(count)
         return [{str(name): str(value) for name, value in row.items()} for row in tests.to_dict("records")]
 
-    def ask(self, *line: str) -> subprocess.CompletedProcess[str]:
-        """Give a command as a person does."""
+    def ask(self, *line: str, **given: str) -> subprocess.CompletedProcess[str]:
+        """Give a command as a person does, with further variables."""
         command = [sys.executable, "-m", "perennial", *line]
         return subprocess.run(
-            command, env=self.environment, cwd=self.folder, capture_output=True, text=True,
+            command, env={**self.environment, **given}, cwd=self.folder, capture_output=True, text=True,
             timeout=LIMIT, check=False,
         )  # fmt: skip
 
@@ -140,21 +170,15 @@ class Plant:
         return done.stdout
 
     def kill(self, name: str) -> None:
-        """Send SIGKILL to a process and to what it has started; supervisord starts it again."""
-        pid = supervisord.states(self.settings)[name]["pid"]
-        worker = [worker_of(pid)] if name.startswith("server-") else []  # in a session of its own
-        os.killpg(pid, signal.SIGKILL)
-        for answering in worker:
-            with contextlib.suppress(ProcessLookupError):  # gone with its parent
-                os.kill(answering, signal.SIGKILL)
+        """Send SIGKILL to a process of the control plane and its group; supervisord starts it again."""
+        os.killpg(supervisord.states(self.settings)[name]["pid"], signal.SIGKILL)
 
     def wait_servers(self) -> None:
-        """Wait until every model server is up, and Envoy sends requests to each."""
-        for port in (*self.settings.ports("stable"), *self.settings.ports("canary")):
-            url = f"http://127.0.0.1:{port}/livez"
-            self.until(lambda url=url: status(url) == 200, url)
+        """Wait until every model server is up, and the Envoy of its machine sends requests to it."""
+        for machine in self.machines:
+            machine.until_up()
         router = traffic.router(self.settings)
-        wanted = {pool: len(self.settings.ports(pool)) for pool in ("stable", "canary")}
+        wanted = dict.fromkeys(("stable", "canary"), len(self.machines))
         self.until(lambda: dict(router.healthy(MODEL)) == wanted, "all model servers")
 
     def shown(self, name: str) -> bytes:
@@ -175,6 +199,11 @@ class Plant:
             )
         )  # fmt: skip
 
+    def _as_owner(self, *line: str) -> None:
+        """Give a command as the owner of the tables."""
+        done = self.ask(*line, PERENNIAL_DATABASE_URL=self._owner)
+        assert done.returncode == 0, f"{' '.join(line)}\n{done.stdout}\n{done.stderr}"
+
     def tasks(self) -> Mapping[str, str]:
         """Return the state of each task of the newest training."""
         return self.airflow.tasks(TRAIN, self.airflow.runs(TRAIN)[0]["dag_run_id"])
@@ -194,6 +223,7 @@ class Plant:
 
     def ends_of_logs(self) -> str:
         logs = sorted((self.settings.state / "logs").glob("*.log"))
+        logs += sorted(self._machines_folder.glob("*/*.log"))
         return "\n".join(f"{path.name}: {path.read_text(errors='replace')[-800:]}" for path in logs)
 
     def _make_project(self) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
 
+from doubles.feedback import only
 from doubles.notices import MemoryDeliveries
 from perennial.core.events import Entry, Event, LedgerRow
 from perennial.core.governance.ledger import GENESIS, StoredRow, chain, stored
@@ -140,9 +141,27 @@ class MemoryFeedback:
         self._labels: Kept = {}
         self._rewards: Kept = {}
         self._reviews: list = []
+        self._changes: list[tuple[str, str]] = []
 
-    def put(self, labels: Mapping[str, float], received: datetime, source: str) -> int:
-        return _put(self._labels.setdefault(source, {}), labels, received)
+    def put(
+        self, labels: Mapping[str, float], received: datetime, source: str, models: Mapping[str, str] = {}
+    ) -> int:
+        changed = _put(self._labels.setdefault(source, {}), labels, received)
+        self._changes += [(models.get(name, ""), name) for name in changed]
+        return len(changed)
+
+    def label_changes(self, model: str, after: int | None) -> tuple[int, frozenset[str] | None]:
+        newest = len(self._changes)
+        if after is not None and after > newest:
+            return newest, None
+        later = self._changes[newest if after is None else after :]
+        return newest, frozenset(name for of, name in later if of in ("", model))
+
+    def labels_of(self, predictions: Collection[str]) -> Mapping[str, Mapping[str, float]]:
+        return only(self.labels(), predictions)
+
+    def reviewed_of(self, predictions: Collection[str]) -> Mapping[str, Mapping[str, float]]:
+        return only(self.reviewed(), predictions)
 
     def labels(self, since: datetime | None = None) -> Mapping[str, Mapping[str, float]]:
         return _since(self._labels, since)
@@ -156,7 +175,7 @@ class MemoryFeedback:
         return times
 
     def put_rewards(self, rewards: Mapping[str, float], received: datetime, source: str) -> int:
-        return _put(self._rewards.setdefault(source, {}), rewards, received)
+        return len(_put(self._rewards.setdefault(source, {}), rewards, received))
 
     def rewards(self, since: datetime | None = None) -> Mapping[str, Mapping[str, float]]:
         return _since(self._rewards, since)
@@ -179,11 +198,13 @@ class MemoryFeedback:
                 continue
             if before and before[-1][2] == review:
                 before[-1][-1] = max(before[-1][-1], received)
+                self._changes.append((models[review.prediction_id], review.prediction_id))
                 continue
             if len(mine) >= MOST_CHANGES:
                 refused.append(review.prediction_id)
                 continue
             self._reviews.append([received, source, review, number, models[review.prediction_id], received])
+            self._changes.append((models[review.prediction_id], review.prediction_id))
             changed += 1
         return changed, tuple(refused)
 
@@ -212,6 +233,7 @@ class MemoryFeedback:
         for kept in self._reviews:
             if rule.covers(kept[1], kept[2].prediction_id, kept[0]) and kept[2].comment is not None:
                 kept[2] = kept[2].without_comment
+                self._changes.append((kept[4], kept[2].prediction_id))
                 forgotten += 1
         return forgotten
 
@@ -232,14 +254,16 @@ def _latest(kept):
 Kept = dict[str, dict[str, tuple[float, datetime]]]
 
 
-def _put(kept: dict[str, tuple[float, datetime]], values: Mapping[str, float], received: datetime) -> int:
+def _put(
+    kept: dict[str, tuple[float, datetime]], values: Mapping[str, float], received: datetime
+) -> dict[str, tuple[float, datetime]]:
     news = {
         name: (float(value), received)
         for name, value in values.items()
         if name not in kept or kept[name][0] != value
     }
     kept.update(news)
-    return len(news)
+    return news
 
 
 def _since(kept: Kept, since: datetime | None) -> Mapping[str, Mapping[str, float]]:

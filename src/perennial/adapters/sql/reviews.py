@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
 from sqlalchemy import Connection, select
 
 from perennial.adapters.sql.chain_rows import HEAD
 from perennial.adapters.sql.database import Database
+from perennial.adapters.sql.label_changes import note_changes
 from perennial.adapters.sql.schema import EPOCH, entry_field, ledger, microseconds
 from perennial.adapters.sql.schema import reviews as table
 from perennial.adapters.sql.upsert import insert
@@ -19,6 +21,7 @@ from perennial.ports.traffic import BySource
 ORDER = (table.c.received_us, table.c.digest)
 LATEST = (table.c.seen_us, table.c.received_us, table.c.digest)
 """Order in which a review replaces another; a review that is received again is seen later."""
+NUMBERS = select(table.c.source, table.c.prediction_id, table.c.number).order_by(*LATEST)
 
 
 def put_reviews(
@@ -33,6 +36,7 @@ def put_reviews(
     The head of the ledger is locked, so that no rule about comments comes between reading the rules and the commit.
     """
     changed, refused = 0, []
+    touched: dict[str, str] = {}
     received_us = microseconds(received)
     with database.writing() as connection:
         connection.execute(HEAD.with_for_update())
@@ -41,7 +45,7 @@ def put_reviews(
             review, name = given, given.prediction_id
             for rule in rules:
                 # First in the store: a review that is read again then differs from its row in nothing.
-                _forget(connection, rule, name)
+                touched |= _forget(connection, rule, name)
                 if rule.covers(source, name, received):
                     review = review.without_comment
             mine = (table.c.prediction_id == name) & (table.c.source == source)
@@ -51,6 +55,7 @@ def put_reviews(
             before = [row for row in known if row.received_us <= received_us]
             if before and before[-1].digest == review.digest:
                 same = (table.c.received_us == before[-1].received_us) & (table.c.digest == review.digest)
+                touched[name] = models[name]
                 seen_us = max(before[-1].seen_us, received_us)
                 connection.execute(table.update().where(mine, same).values(seen_us=seen_us))
                 continue
@@ -68,7 +73,9 @@ def put_reviews(
                 "number": number,
             }
             connection.execute(insert(connection, table).on_conflict_do_nothing(), [row])
+            touched[name] = models[name]
             changed += 1
+        note_changes(connection, touched, touched)
     return changed, tuple(refused)
 
 
@@ -101,14 +108,30 @@ def read_reviews(database: Database, model: str | None, since: datetime | None) 
 
 def read_reviewed(database: Database, since: datetime | None) -> BySource:
     """Return the right values of the current reviews that name one."""
-    columns = (table.c.source, table.c.prediction_id, table.c.number)
-    query = select(*columns).order_by(*LATEST)
-    if since is not None:
-        query = query.where(table.c.seen_us >= microseconds(since))
-    newest: dict[str, dict[str, float | None]] = {}
+    query = NUMBERS if since is None else NUMBERS.where(table.c.seen_us >= microseconds(since))
     with database.reading() as connection:
-        for source, name, number in connection.execute(query):
-            newest.setdefault(source, {})[name] = number
+        return _newest(connection.execute(query))
+
+
+def reviewed_of(database: Database, predictions: Iterable[Sequence[str]]) -> BySource:
+    """Return the right values of the current reviews of predictions that name one.
+
+    Args:
+        predictions: ids, in parts that fit into one query.
+    """
+    with database.reading() as connection:
+        return _newest(
+            row
+            for names in predictions
+            for row in connection.execute(NUMBERS.where(table.c.prediction_id.in_(names)))
+        )
+
+
+def _newest(rows: Iterable[Any]) -> BySource:
+    """Return the right values of reviews that come in the order `LATEST`."""
+    newest: dict[str, dict[str, float | None]] = {}
+    for source, name, number in rows:
+        newest.setdefault(source, {})[name] = number
     return {
         source: {name: number for name, number in named.items() if number is not None}
         for source, named in newest.items()
@@ -126,15 +149,23 @@ def forgotten_of(connection: Connection, source: str) -> list[ForgottenComments]
 def forget_comments(database: Database, rule: ForgottenComments) -> int:
     """Delete the comments of a rule, also in the history; return how many reviews had one."""
     with database.writing() as connection:
-        return _forget(connection, rule, rule.prediction)
+        forgotten = list(_forgotten(connection, rule, rule.prediction))
+        note_changes(connection, dict(forgotten), dict(forgotten))
+    return len(forgotten)
 
 
-def _forget(connection: Connection, rule: ForgottenComments, prediction: str | None) -> int:
-    """Delete the comments of a rule about one prediction or all."""
+def _forget(connection: Connection, rule: ForgottenComments, prediction: str) -> dict[str, str]:
+    """Delete the comments of a rule about a prediction; return the predictions of these reviews with their models."""
+    return dict(_forgotten(connection, rule, prediction))
+
+
+def _forgotten(
+    connection: Connection, rule: ForgottenComments, prediction: str | None
+) -> Iterator[tuple[str, str]]:
+    """Delete the comments of a rule about one prediction or all; yield prediction and model of each review."""
     mine = (table.c.source == rule.source) & (table.c.received_us <= microseconds(rule.until))
     for name in {prediction, rule.prediction} - {None}:
         mine &= table.c.prediction_id == name
-    forgotten = 0
     for row in connection.execute(select(table).where(mine).order_by(table.c.prediction_id, *ORDER)).all():
         review = Review.model_validate_json(row.body)
         if review.comment is None:
@@ -146,5 +177,4 @@ def _forget(connection: Connection, rule: ForgottenComments, prediction: str | N
             .where(same, table.c.received_us == row.received_us)
             .values(body=kept.model_dump_json(), digest=kept.digest)
         )
-        forgotten += 1
-    return forgotten
+        yield row.prediction_id, row.model

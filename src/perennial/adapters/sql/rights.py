@@ -34,6 +34,7 @@ RIGHTS: Mapping[DatabaseUse, Mapping[Table, tuple[str, ...]]] = {
         tables.intents: ADD,
         tables.feedback: CHANGE,
         tables.reviews: CHANGE,
+        tables.label_changes: CHANGE,
         tables.deliveries: CHANGE,
         tables.version_numbers: ADD,
         tables.detectors: CHANGE,

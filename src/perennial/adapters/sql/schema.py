@@ -23,7 +23,7 @@ from sqlalchemy.sql.functions import FunctionElement
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
-REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007")
+REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008")
 """Revisions of this schema, oldest first: the files of `migrations`. A change here is a new revision there."""
 NEWEST = REVISIONS[-1]
 RETIRED = ("perennial_feedback", "perennial_reward")
@@ -157,6 +157,16 @@ reviews = Table(
     Column("body", Text, nullable=False),
     Column("number", Float),
     Index("perennial_review_received", "received_us"),
+)
+
+# The row without a prediction has the newest number; its lock orders the changes.
+label_changes = Table(
+    "perennial_label_change",
+    metadata,
+    Column("prediction_id", String(128), primary_key=True),
+    Column("model", String(128), nullable=False),
+    Column("number", BigInteger, nullable=False),
+    Index("perennial_label_change_number", "model", "number"),
 )
 
 deliveries = Table(

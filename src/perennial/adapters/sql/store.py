@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import islice
+from types import MappingProxyType
 from typing import TypeVar
 
 from sqlalchemy import Connection, func, select
@@ -15,6 +16,7 @@ from perennial.adapters.sql import schema as tables
 from perennial.adapters.sql.database import Database
 from perennial.adapters.sql.deliveries import SqlDeliveries
 from perennial.adapters.sql.detectors import SqlDetectors
+from perennial.adapters.sql.label_changes import note_changes, read_changes
 from perennial.adapters.sql.ledger import SqlLedger, append_entry
 from perennial.adapters.sql.reviews import (
     forget_comments,
@@ -22,6 +24,7 @@ from perennial.adapters.sql.reviews import (
     put_reviews,
     read_reviewed,
     read_reviews,
+    reviewed_of,
 )
 from perennial.adapters.sql.schema import microseconds
 from perennial.adapters.sql.upsert import insert
@@ -168,8 +171,30 @@ class SqlFeedback:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def put(self, labels: Mapping[str, float], received: datetime, source: str) -> int:
-        return self._put(LABEL, labels, received, source)
+    def put(
+        self,
+        labels: Mapping[str, float],
+        received: datetime,
+        source: str,
+        models: Mapping[str, str] = MappingProxyType({}),
+    ) -> int:
+        with self._database.writing() as connection:
+            changed = _put(connection, LABEL, labels, received, source)
+            note_changes(connection, changed, models)
+        return len(changed)
+
+    def label_changes(self, model: str, after: int | None) -> tuple[int, frozenset[str] | None]:
+        return read_changes(self._database, model, after)
+
+    def labels_of(self, predictions: Collection[str]) -> BySource:
+        table = tables.feedback
+        query = select(table.c.source, table.c.prediction_id, table.c.value).where(table.c.kind == LABEL)
+        values: dict[str, dict[str, float]] = {}
+        with self._database.reading() as connection:
+            for names in _chunks(predictions):
+                for source, name, value in connection.execute(query.where(table.c.prediction_id.in_(names))):
+                    values.setdefault(source, {})[name] = value
+        return values
 
     def labels(self, since: datetime | None = None) -> BySource:
         return self._values(LABEL, since)
@@ -185,7 +210,8 @@ class SqlFeedback:
         return {name: received / 1e6 for name, received in rows}
 
     def put_rewards(self, rewards: Mapping[str, float], received: datetime, source: str) -> int:
-        return self._put(REWARD, rewards, received, source)
+        with self._database.writing() as connection:
+            return len(_put(connection, REWARD, rewards, received, source))
 
     def rewards(self, since: datetime | None = None) -> BySource:
         return self._values(REWARD, since)
@@ -205,20 +231,15 @@ class SqlFeedback:
     def reviewed(self, since: datetime | None = None) -> BySource:
         return read_reviewed(self._database, since)
 
+    def reviewed_of(self, predictions: Collection[str]) -> BySource:
+        return reviewed_of(self._database, _chunks(predictions))
+
     def forget_comments(self, rule: ForgottenComments) -> int:
         return forget_comments(self._database, rule)
 
     def forgotten(self, source: str) -> list[ForgottenComments]:
         with self._database.reading() as connection:
             return forgotten_of(connection, source)
-
-    def _put(self, kind: str, values: Mapping[str, float], received: datetime, source: str) -> int:
-        key = {"kind": kind, "source": source}
-        with self._database.writing() as connection:
-            return sum(
-                _put_chunk(connection, key, dict(chunk), microseconds(received))
-                for chunk in _chunks(values.items())
-            )
 
     def _values(self, kind: str, since: datetime | None) -> BySource:
         table = tables.feedback
@@ -232,9 +253,20 @@ class SqlFeedback:
         return values
 
 
+def _put(
+    connection: Connection, kind: str, values: Mapping[str, float], received: datetime, source: str
+) -> list[str]:
+    """Store values; return the predictions of those that are new or changed."""
+    key = {"kind": kind, "source": source}
+    chunks = (
+        _put_chunk(connection, key, dict(chunk), microseconds(received)) for chunk in _chunks(values.items())
+    )
+    return [name for changed in chunks for name in changed]
+
+
 def _put_chunk(
     connection: Connection, key: Mapping[str, str], values: Mapping[str, float], received_us: int
-) -> int:
+) -> list[str]:
     table = tables.feedback
     query = select(table.c.prediction_id, table.c.value).where(
         table.c.kind == key["kind"], table.c.source == key["source"], table.c.prediction_id.in_(values)
@@ -250,7 +282,7 @@ def _put_chunk(
         replaced = {name: statement.excluded[name] for name in ("value", "received_us")}
         primary = ["kind", "prediction_id", "source"]
         connection.execute(statement.on_conflict_do_update(index_elements=primary, set_=replaced), changed)
-    return len(changed)
+    return [str(row["prediction_id"]) for row in changed]
 
 
 def _conflict(status: ReleaseStatus) -> ReleaseConflict:

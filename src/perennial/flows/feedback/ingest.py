@@ -95,7 +95,7 @@ def ingest(inbox: Inbox, store: FeedbackStore, answered: Answered) -> FeedbackCo
             {name: batch.labels[name] for name in sorted(batch.labels.keys() & allowed)}, answered
         )
         rewards = {name: batch.rewards[name] for name in sorted(batch.rewards.keys() & allowed)}
-        changed += store.put(labels, batch.at, batch.source) if labels else 0
+        changed += store.put(labels, batch.at, batch.source, known) if labels else 0
         newest |= {model: batch.at for name in labels if _is_newer(newest, model := known[name], batch.at)}
         changed += store.put_rewards(rewards, batch.at, batch.source) if rewards else 0
         reviews = _with_numbers([reviewed[name] for name in sorted(reviewed.keys() & allowed)], answered)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
@@ -27,9 +27,16 @@ def known_labels(policy: FeedbackSpec, feedback: FeedbackStore, since: datetime 
     A source that sent a label about a prediction has that one, whatever its review says: a source has one vote.
     """
     labels = feedback.labels(since=since)
-    if not policy.reviews:
-        return labels
-    reviewed = feedback.reviewed(since=since)
+    return _with_reviews(labels, feedback.reviewed(since=since)) if policy.reviews else labels
+
+
+def labels_of(policy: FeedbackSpec, feedback: FeedbackStore, predictions: Collection[str]) -> BySource:
+    """Return what `known_labels` has of these predictions, whenever their labels were received."""
+    labels = feedback.labels_of(predictions)
+    return _with_reviews(labels, feedback.reviewed_of(predictions)) if policy.reviews else labels
+
+
+def _with_reviews(labels: BySource, reviewed: BySource) -> BySource:
     return {
         source: {**reviewed.get(source, {}), **labels.get(source, {})}
         for source in labels.keys() | reviewed.keys()

@@ -12,7 +12,6 @@ from perennial.core.monitoring.drift import SCORE
 from perennial.core.monitoring.harm_detector import MONTH, DetectorState
 from perennial.core.monitoring.harm_intake import with_predictions
 from perennial.core.spec import ModelSpec
-from perennial.flows.feedback.votes import known_labels, quality
 from perennial.flows.monitoring.following.watched_log import WatchedLog
 from perennial.flows.monitoring.reference import right_on_reference
 from perennial.ports import DetectorStore, FeedbackStore
@@ -55,7 +54,7 @@ def harm_seen(
         state = DetectorState.begin(digest, known, begin, before)
     rows = watched.rows(spec, digest, state.until, now).unjudged(state.until)
     if len(rows):
-        value = _values(rows, spec, feedback, state.until)
+        value = watched.votes(spec, feedback).values(rows)
         state = with_predictions(
             state,
             rows["at"].to_numpy(dtype="datetime64[us]").astype(np.int64),
@@ -86,15 +85,3 @@ def batched_reference(spec: ModelSpec, reference: pd.DataFrame) -> BatchedRefere
     if loss is not None:
         return BatchedReference.of(-loss, group, is_share=False)
     return BatchedReference.of(right_on_reference(spec, reference), group)
-
-
-def _values(rows: pd.DataFrame, spec: ModelSpec, feedback: FeedbackStore, since: datetime) -> np.ndarray:
-    """Return the value of each prediction by the labels that count, float [n]; NaN without one."""
-    labels = known_labels(spec.release.feedback, feedback, since)
-    named = rows["prediction_id"].isin({name for given in labels.values() for name in given}).to_numpy()
-    labelled = rows[named].astype({"prediction_id": object})
-    known = quality(labelled, labels, spec.release.feedback)
-    value = known["right"].where(known["loss"].isna(), -known["loss"])
-    values = np.full(len(rows), np.nan)
-    values[named] = labelled["prediction_id"].map(value).to_numpy(dtype=float)
-    return values

@@ -28,7 +28,7 @@ from perennial.core.spec import ModelSpec
 from perennial.core.tasks import Task
 from perennial.core.tasks.stored import logged_task
 from perennial.errors import RouterUnavailable, ToolError
-from perennial.flows.feedback.votes import counted, covered, known_labels, request_of, right, votes
+from perennial.flows.feedback.votes import counted, covered, request_of, right
 from perennial.flows.monitoring.daily.check import newest_check
 from perennial.flows.monitoring.decide import Judged, Labelled, decide, withhold_or_go_on
 from perennial.flows.monitoring.estimate import accuracy_estimated
@@ -54,8 +54,6 @@ from perennial.ports import (
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from perennial.ports import BySource
 
 KEPT_REPORTS = 20
 
@@ -138,7 +136,8 @@ def monitor_model(
     if ports.early is not None:
         ports.early.looked(spec, target.digest, reference, window)
     harm = None if detector is None else detector.harm
-    judged = _judge(spec, reference, seen, drifts, ports.feedback, refused, harm)
+    votes = ports.watched.votes(spec, ports.feedback).about(window)
+    judged = _judge(spec, reference, seen, drifts, votes, refused, harm)
     judged = explained(spec, reference, window, judged, now, ports.budget.warn_level)
     day, problems = newest_check(folders.reports, spec, target, now)
     judged = with_check(judged, day)
@@ -170,14 +169,13 @@ def _judge(
     reference: pd.DataFrame,
     window: Window,
     drifts: list[ColumnDrift],
-    feedback: FeedbackStore,
+    votes: pd.DataFrame,
     refused: float | None,
     harm: Harm | None,
 ) -> MonitorVerdict:
     rows = window.rows
     known = accuracy_known(spec, reference)
-    policy, since = spec.release.feedback, rows["at"].iloc[0].floor("us").to_pydatetime()
-    judged = labelled(rows, known_labels(policy, feedback, since), policy)
+    judged = labelled(rows, votes, spec.release.feedback)
     seen, covered = accuracy_seen(judged), coverage_seen(judged)
     return verdict(
         spec.monitoring,
@@ -208,10 +206,10 @@ def accuracy_known(spec: ModelSpec, reference: pd.DataFrame) -> AccuracyEstimate
     )
 
 
-def labelled(window: pd.DataFrame, labels: BySource, policy: FeedbackSpec) -> pd.DataFrame:
+def labelled(window: pd.DataFrame, votes: pd.DataFrame, policy: FeedbackSpec) -> pd.DataFrame:
     """Return the logged answers of a window with the labels that count, a row per label."""
     known = window.reindex(columns=["prediction_id", "request_id", "score", "decision", "task", "answer"])
-    return counted(known.merge(votes(labels), on="prediction_id"), policy)
+    return counted(known.merge(votes, on="prediction_id"), policy)
 
 
 def accuracy_seen(known: pd.DataFrame) -> AccuracyEstimate | None:

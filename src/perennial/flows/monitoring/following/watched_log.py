@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from perennial.core.spec import ModelSpec
 from perennial.flows.monitoring.following.watched_rows import WatchedRows
+from perennial.flows.monitoring.following.watched_votes import WatchedVotes
 from perennial.flows.monitoring.window import LOOK_BACK
-from perennial.ports import GrowingLog
+from perennial.ports import FeedbackStore, GrowingLog
 
 
 @dataclass(frozen=True)
@@ -17,6 +18,8 @@ class _Followed:
     rows: WatchedRows
     place: Any
     """Place of the log up to which the rows are taken."""
+    votes: WatchedVotes | None = None
+    """Labels of the rows, as far as they were read; None: not yet."""
 
 
 class WatchedLog:
@@ -43,8 +46,21 @@ class WatchedLog:
             if place is not None:
                 break
             known = None
-        self._followed[spec.name] = _Followed(rows, place)
+        self._followed[spec.name] = _Followed(rows, place, None if known is None else known.votes)
         return rows
+
+    def votes(self, spec: ModelSpec, feedback: FeedbackStore) -> WatchedVotes:
+        """Return the votes about the rows that were read last, with all labels that came since the last call."""
+        known, policy = self._followed[spec.name], spec.release.feedback
+        self._followed[spec.name] = replace(known, votes=None)
+        votes = (
+            known.votes if known.votes is not None and known.votes.policy == policy else WatchedVotes(policy)
+        )
+        if not votes.follow(spec.name, known.rows, feedback):
+            votes = WatchedVotes(policy)
+            votes.follow(spec.name, known.rows, feedback)
+        self._followed[spec.name] = replace(known, votes=votes)
+        return votes
 
     def followed(self, model: str) -> WatchedRows | None:
         """Return the rows of a model as they were last read; None where no look was, or it failed."""

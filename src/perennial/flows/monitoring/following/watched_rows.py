@@ -8,9 +8,9 @@ predictions before whose time not all are mature, and as many rows as came since
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import orjson
@@ -25,6 +25,11 @@ if TYPE_CHECKING:
 KEPT = ("prediction_id", "request_id", "at", "client", "score", "decision", "task", "answer")
 JUDGED = ("prediction_id", "at", "score", "decision", "task", "answer")
 FEATURE = "feature:"
+SERIAL = "serial"
+"""Number of a row among those that were taken: the log has no such column."""
+LABELLED = (SERIAL, "prediction_id", "score", "decision", "task", "answer")
+"""What a label is compared with."""
+EMPTY: dict[str, Any] = {"at": "datetime64[ns, UTC]", "score": float, SERIAL: int}
 MOST_FRESH = 4
 """Windows of rows that are taken before those that can be forgotten are looked for."""
 
@@ -49,6 +54,7 @@ class WatchedRows:
         if own.empty:
             return
         own = own.sort_values("at", kind="stable")
+        serial = np.arange(self.taken, self.taken + len(own))
         self.taken += len(own)
         names = (
             [f"{FEATURE}{name}" for name in orjson.loads(own["names"].iloc[-1])] if "names" in own else None
@@ -58,7 +64,9 @@ class WatchedRows:
             for name in own.columns
             if name in KEPT or (name.startswith(FEATURE) and (names is None or name in names))
         ]
-        own = own[columns].assign(task=own["task"].map(sys.intern)) if "task" in own else own[columns]
+        own = own[columns].assign(**{SERIAL: serial})
+        if "task" in own:
+            own["task"] = own["task"].map(sys.intern)
         _add(self._window, own)
         if sum(map(len, self._window)) > MOST_FRESH * self.policy.window:
             self._forget()
@@ -78,20 +86,48 @@ class WatchedRows:
         self._forget()
         rows = self._rows()
         self._window = [rows[rows["at"] >= now - LOOK_BACK[-1]]]
-        return window_of(self._window[0], self.policy)
+        return window_of(self._window[0].drop(columns=SERIAL), self.policy)
 
     def unjudged(self, until: datetime) -> pd.DataFrame:
         """Return the predictions at or after a time in its order, and forget those before.
 
-        Columns: those of `JUDGED`, and cluster, equal for the rows of a request.
+        Columns: those of `JUDGED`, serial, and cluster, equal for the rows of a request.
         """
         self.until = until
-        rows = _together(self._open, (*JUDGED, "cluster"))
+        rows = _together(self._open, (*JUDGED, SERIAL, "cluster"))
         self._open = [rows[rows["at"] >= until]]
         return self._open[0]
 
+    @property
+    def count(self) -> int:
+        """Return the number of rows in memory; one that is in the window and unjudged counts twice."""
+        return sum(map(len, (*self._window, *self._open)))
+
+    def serials(self) -> np.ndarray:
+        """Return the serial numbers of the rows in memory, in no order, some twice."""
+        parts = [part[SERIAL].to_numpy() for part in (*self._window, *self._open)]
+        return np.concatenate(parts) if parts else np.zeros(0, dtype=int)
+
+    def asked_for(self, first: int, predictions: Collection[str]) -> pd.DataFrame:
+        """Return the rows in memory from a serial number on, and those of some predictions, each once.
+
+        Columns: `LABELLED`.
+        """
+        import pandas as pd
+
+        parts = []
+        for part in (*self._window, *self._open):
+            asked = part[SERIAL].to_numpy() >= first
+            if predictions:
+                asked |= part["prediction_id"].isin(predictions).to_numpy()
+            if asked.any():
+                parts.append(part.loc[asked].reindex(columns=[*LABELLED]))
+        if not parts:
+            return _together((), LABELLED)
+        return pd.concat([part.astype({"prediction_id": object}) for part in parts]).drop_duplicates(SERIAL)
+
     def _rows(self) -> pd.DataFrame:
-        return _together(self._window, KEPT)
+        return _together(self._window, (*KEPT, SERIAL))
 
     def _forget(self) -> None:
         rows = self._rows()
@@ -103,7 +139,7 @@ def _packed(rows: pd.DataFrame) -> pd.DataFrame:
     import pandas as pd
 
     cluster = pd.util.hash_array(request_of(rows).to_numpy(dtype=object), categorize=False)
-    packed = rows.reindex(columns=[*JUDGED]).assign(cluster=cluster)
+    packed = rows.reindex(columns=[*JUDGED, SERIAL]).assign(cluster=cluster)
     return packed.astype({"prediction_id": "string[pyarrow]"})
 
 
@@ -121,7 +157,7 @@ def _together(parts: Sequence[pd.DataFrame], columns: Sequence[str]) -> pd.DataF
     filled = [part for part in parts if len(part)]
     if not filled:
         empty = pd.DataFrame({name: np.empty(0, dtype=object) for name in columns})
-        return empty.astype({"at": "datetime64[ns, UTC]", "score": float})
+        return empty.astype({name: kind for name, kind in EMPTY.items() if name in columns})
     if len(filled) == 1:
         return filled[0]
     return pd.concat(filled).sort_values("at", kind="stable", ignore_index=True)
