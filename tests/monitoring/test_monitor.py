@@ -20,7 +20,7 @@ from perennial.adapters.reference_models import references
 from perennial.core.assets import Reason, retrain_asset
 from perennial.core.events import Entry, Event
 from perennial.core.governance.ledger import GENESIS, chain
-from perennial.core.monitoring.alarm_budget import AlarmBudget
+from perennial.core.monitoring.budget.alarm_budget import AlarmBudget
 from perennial.core.monitoring.levels import Level
 from perennial.core.monitoring.retraining import Hold, Retrain
 from perennial.core.monitoring_spec import ProspectsSpec
@@ -159,7 +159,7 @@ class Stage:
             router=self.router, registry=kept, tracker=kept, predictions=self.log,
             watched=watched(self.log), feedback=kept, ledger=kept,
             drift=MemoryDrift(), scheduler=self.scheduler, detectors=self.detectors,
-            budget=AlarmBudget(alarms_a_month=1, models=(SPEC.name,)),
+            budget=AlarmBudget(alarms_a_month=1, drift_warnings_a_month=1, models=(SPEC.name,)),
             references=references,
         )  # fmt: skip
 

@@ -7,7 +7,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from perennial.core.frozen import Frozen
-from perennial.core.input_spec import InputSpec
+from perennial.core.input_spec import VOCABULARY, InputSpec
 
 
 class FeatureSpec(Frozen):
@@ -75,9 +75,19 @@ class FeatureSpec(Frozen):
         )
 
     def watched(self, name: str) -> tuple[str, ...]:
-        """Return the columns that the monitor compares under a name: those of an array, else the column itself."""
+        """Return the columns that the monitor compares under a name: those of an array, else the column itself.
+
+        None for the vocabulary of a text, which is made of its counts: see `vocabulary`.
+        """
+        if self.vocabulary(name):
+            return ()
         given = self.inputs.get(name)
         return (name,) if given is None or given.size is None else given.columns(name)
+
+    def vocabulary(self, name: str) -> tuple[str, ...]:
+        """Return the columns with the counts of a text whose vocabulary has this name; none for other names."""
+        text = name.removesuffix(VOCABULARY)
+        return self.inputs[text].bucket_columns(text) if text != name and text in self.inputs else ()
 
     def same_values(self, other: FeatureSpec) -> bool:
         """Return whether both give a model the same numbers for the same row."""

@@ -13,6 +13,9 @@ from perennial.core.frozen import Frozen
 LENGTH = "#length"
 """End of the name of the column with the length of a text, in characters: the one to watch for drift."""
 
+VOCABULARY = "#vocabulary"
+"""End of the name under which the monitor watches the words of a text; no column has it."""
+
 MOST_NUMBERS = 4096
 """Largest size of an array: a column each."""
 
