@@ -82,6 +82,7 @@ def _record_unusable(counts: FeedbackCounts, ledger: Ledger, now: datetime) -> N
         "unknown": dict(counts.unknown),
         "foreign": dict(counts.foreign),
         "invalid": dict(counts.invalid),
+        "too_often": dict(counts.too_often),
         "broken": counts.broken,
         "broken_predictions": counts.broken_predictions,
     }
