@@ -121,6 +121,7 @@ def test_other_words_in_texts_of_the_same_length_are_a_drift_of_the_vocabulary(d
     }
     assert not any(column.is_proven for column in found["same"].values())
     assert found["other"]["text#vocabulary"].excess > 0.3
+    assert found["other"]["text#embedding"].excess > 0.3
     assert not found["other"]["text#length"].is_proven
 
 

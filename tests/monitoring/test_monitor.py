@@ -418,6 +418,18 @@ def test_the_cooldown_holds_labels_too_and_the_same_key_comes_again_after_a_kill
     assert "quiet until" in request_for_labels(spec, other.ports(), NOW + timedelta(minutes=1)).why
 
 
+def test_labels_that_promise_no_gain_alert_a_person_and_start_nothing(tmp_path):
+    stage = Stage(tmp_path, rows(1, 1500))
+    wanted = {"enough_labels": 1000, "prospects": ProspectsSpec(labels_need_gain=True)}
+    spec = SPEC.model_copy(update={"retraining": SPEC.retraining.model_copy(update=wanted)})
+    decision = request_for_labels(spec, stage.ports(), NOW)
+    assert isinstance(decision, Hold)
+    assert "no gain is" in decision.why
+    assert not stage.scheduler.events
+    assert "withheld at" in request_for_labels(spec, stage.ports(), NOW + timedelta(days=6)).why
+    assert stage.kept.kinds() == [Event.RETRAIN_WITHHELD]
+
+
 def test_a_back_test_by_hand_starts_nothing(tmp_path):
     stage = Stage(tmp_path, rows(1, 1500))
     result = back_test_champion(SPEC, stage.ports(), NOW)

@@ -16,7 +16,7 @@ import pandas as pd
 from perennial.core.monitoring.dependence import clusters
 from perennial.core.monitoring.drift import DECISION, JOINT, SCORE, Bins, ColumnDrift, counts, psi, shares
 from perennial.core.monitoring.measured import measure
-from perennial.core.monitoring.vocabulary import surprises
+from perennial.core.monitoring.views.made import made
 from perennial.core.spec import ModelSpec
 from perennial.errors import DataError
 from perennial.files import replacing
@@ -44,8 +44,8 @@ class EvidentlyDrift:
     ) -> list[ColumnDrift]:
         """Return the drift of each watched column, the score, the decision where it says more, and all features.
 
-        An array has the largest PSI of its columns, and an allowance for that; the report shows this column. The
-        vocabulary of a text is compared by the bits of its n-grams (`vocabulary`).
+        An array has the largest PSI of its columns, and an allowance for that; the report shows this column. A
+        vocabulary or an embedding is compared by the numbers that are made of its columns (`views`).
 
         Args:
             reference: watched columns, `score` and the group column; rows in time order.
@@ -59,8 +59,8 @@ class EvidentlyDrift:
         answers = [SCORE] if spec.task.one_number else [SCORE, DECISION]
         watched = {name: list(spec.features.watched(name)) for name in spec.monitoring.columns}
         watched |= {name: [name] for name in answers}
-        texts = {name: list(spec.features.vocabulary(name)) for name in watched if not watched[name]}
-        columns = [column for part in (watched, texts) for columns in part.values() for column in columns]
+        views = {name: list(spec.features.viewed(name)) for name in watched if not watched[name]}
+        columns = [column for part in (watched, views) for columns in part.values() for column in columns]
         check(reference, [*columns, spec.evaluation.group], "the reference")
         check(window, columns, "the window")
         pairs = {
@@ -69,10 +69,12 @@ class EvidentlyDrift:
             if columns
         }
         group = clusters(reference[spec.evaluation.group].to_numpy())
-        for name, columns in texts.items():
-            known, seen = surprises(reference[columns].to_numpy(), group, window[columns].to_numpy())
-            pairs[name] = known[:, None], seen[:, None]
-            watched[name] = [name]
+        for name, columns in views.items():
+            pairs[name] = made(
+                name, reference[columns].to_numpy(dtype=float), group, window[columns].to_numpy(dtype=float)
+            )
+            size = pairs[name][0].shape[1]
+            watched[name] = [name] if size == 1 else [f"{name}[{place}]" for place in range(size)]
         drifts = measure(
             {name: pairs[name] for name in watched},
             group,

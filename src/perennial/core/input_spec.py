@@ -16,6 +16,12 @@ LENGTH = "#length"
 VOCABULARY = "#vocabulary"
 """End of the name under which the monitor watches the words of a text; no column has it."""
 
+EMBEDDING = "#embedding"
+"""End of the name under which the monitor watches a text, an array, or `inputs` as a few numbers; no column has it."""
+
+ALL_INPUTS = "inputs"
+"""Before `EMBEDDING`: all numbers of the model, such as the pixels of an image."""
+
 MOST_NUMBERS = 4096
 """Largest size of an array: a column each."""
 

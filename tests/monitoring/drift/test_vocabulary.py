@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from perennial.core.monitoring.vocabulary import surprises, unseen
+from perennial.core.monitoring.views.vocabulary import surprises, unseen
 from perennial.core.text_hashing import hashed
 from perennial.datasets import requirement_texts
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from perennial.core.monitoring.dependence import clusters
 from perennial.core.monitoring.drift import SCORE, ColumnDrift
 from perennial.core.monitoring.measured import measure
-from perennial.core.monitoring.vocabulary import surprises
+from perennial.core.monitoring.views.made import made
 from perennial.core.spec import ModelSpec
 from perennial.errors import DataError
 
@@ -29,8 +29,8 @@ class MemoryDrift:
     ) -> list[ColumnDrift]:
         watched = {name: list(spec.features.watched(name)) for name in spec.monitoring.columns}
         watched[SCORE] = [SCORE]
-        texts = {name: list(spec.features.vocabulary(name)) for name in watched}
-        columns = {column for part in (watched, texts) for columns in part.values() for column in columns}
+        views = {name: list(spec.features.viewed(name)) for name in watched}
+        columns = {column for part in (watched, views) for columns in part.values() for column in columns}
         missing = (columns - set(window.columns)) | (columns - set(reference.columns))
         if missing or reference.empty or window.empty:
             raise DataError(f"rows or columns are missing: {sorted(missing)}", hint="monitoring.columns")
@@ -40,8 +40,8 @@ class MemoryDrift:
             {
                 name: (reference[columns].to_numpy(dtype=float), window[columns].to_numpy(dtype=float))
                 if columns
-                else surprises(
-                    reference[texts[name]].to_numpy(), clusters(group), window[texts[name]].to_numpy()
+                else made(
+                    name, reference[views[name]].to_numpy(), clusters(group), window[views[name]].to_numpy()
                 )
                 for name, columns in watched.items()
             },

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from perennial.core.input_spec import VOCABULARY
 from perennial.core.monitoring.drift import ColumnDrift
 from perennial.core.monitoring.levels import Level, MonitorVerdict
 from perennial.core.monitoring.upstream import ERRS, faults, newly_missing, repeated, silent
-from perennial.core.monitoring.vocabulary import unseen
+from perennial.core.monitoring.views.vocabulary import unseen
 from perennial.core.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ def _unseen(
 ) -> Iterator[str]:
     """Return how much of each vocabulary that moved the reference never had."""
     for drift in drifts:
-        columns = list(spec.features.vocabulary(drift.column))
+        columns = list(spec.features.viewed(drift.column)) if drift.column.endswith(VOCABULARY) else []
         if columns and drift.excess >= spec.monitoring.psi.watch:
             share = unseen(reference[columns].to_numpy(), window[columns].to_numpy())
             yield f"{drift.column}: the reference never had {share:.1%} of its n-grams, hashed"
