@@ -14,11 +14,13 @@ comma := ,
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 TORCH := $(if $(strip $(UV_FIND_LINKS)),,--torch-backend=cpu)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
-# The demo lives in a state folder of its own, with hours shortened to seconds.
-DEMO := PERENNIAL_HOME=.perennial/demo PERENNIAL_SPEC_OVERLAY=configs/demo
+# The demo lives in a state folder of its own, with hours shortened to seconds. Its few cycles never tell drift from
+# chance as surely as a budget of months asks, so there each proven one warns.
+WARNS := PERENNIAL_FALSE_DRIFT_WARNINGS_PER_MONTH=1e6
+DEMO := PERENNIAL_HOME=.perennial/demo PERENNIAL_SPEC_OVERLAY=configs/demo $(WARNS)
 # That over a table has a project folder of its own, with the state in it. A relative overlay would lie in the project.
 DEMO_TABLE := PERENNIAL_PROJECT=$(CURDIR)/.perennial/demo-table PERENNIAL_HOME=.perennial \
-	PERENNIAL_SPEC_OVERLAY=$(CURDIR)/configs/demo-table
+	PERENNIAL_SPEC_OVERLAY=$(CURDIR)/configs/demo-table $(WARNS)
 
 .DEFAULT_GOAL := help
 .PHONY: docker-build docker-up docker-down deploy-local deploy-staging deploy-production promote logs backup restore \

@@ -41,7 +41,7 @@ from perennial.adapters.evidently_drift import EvidentlyDrift
 from perennial.adapters.prometheus.monitor_metrics import MonitorMetrics
 from perennial.adapters.sql.store import SqlStore
 from perennial.core.assets import retrain_asset
-from perennial.core.monitoring.alarm_budget import AlarmBudget
+from perennial.core.monitoring.budget.alarm_budget import AlarmBudget
 from perennial.core.monitoring.screen import fewest_new
 from perennial.core.release.traffic import Route, Target
 from perennial.core.spec import ModelSpec
@@ -99,7 +99,7 @@ def ports_of(folder: Path, specs: Sequence[ModelSpec], store: SqlStore) -> Monit
         predictions=PredictionLogReader(folder / "log"), watched=watched, feedback=Labels(),
         ledger=store.ledger, drift=EvidentlyDrift(),
         scheduler=MemoryScheduler({retrain_asset(name): "train" for name in names}),
-        detectors=store.detectors, budget=AlarmBudget(alarms_a_month=1, models=names),
+        detectors=store.detectors, budget=AlarmBudget(alarms_a_month=1, drift_warnings_a_month=1, models=names),
         early=EarlyLooks(watched),
     )  # fmt: skip
 

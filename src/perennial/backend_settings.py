@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from typing import Literal
+from urllib.parse import parse_qs, urlsplit
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, field_validator
 
 LOCAL, CELERY = "LocalExecutor", "CeleryExecutor"
 """Executors of Airflow: the scheduler runs the tasks itself, or workers take them from queues."""
 TRAINING, LIGHT = "training", "light"
 """Queues of Airflow's tasks: those that use the work folder of a training, and the rest."""
 
+CHECKED = "ssl_cert_reqs"
+"""Celery's word in a broker's address for how far the certificate is checked; without any such word it is not."""
 TRAININGS = "trainings"
 """Airflow's pool of the steps of trainings."""
 LOCAL_TRAININGS = 3
@@ -93,6 +96,12 @@ class BackendSettings(BaseModel):
         10.0, gt=0, description="seconds between two uploads of what this serving machine has logged"
     )
 
+    @field_validator("celery_broker_url")
+    @classmethod
+    def _with_checked_certificate(cls, address: str | None) -> str | None:
+        """Have Celery check the certificate of each broker with TLS: it does so only where the address asks for it."""
+        return address if address is None else ";".join(map(_checked, address.split(";")))
+
     @property
     def data_queue(self) -> str:
         """Return the queue of the steps that read the plant's data: those after them need the work folder only."""
@@ -115,3 +124,16 @@ class BackendSettings(BaseModel):
             return {}
         counts = {TRAINING: self.workers_training, LIGHT: self.workers_light}
         return {queue: count for queue, count in counts.items() if count > 0}
+
+
+def _checked(broker: str) -> str:
+    """Return the address of a broker, with TLS only by a certificate that is checked; raises ValueError."""
+    parts = urlsplit(broker)
+    if parts.scheme != "rediss":
+        return broker
+    asked = parse_qs(parts.query).get(CHECKED, [])
+    if not asked:
+        return f"{broker}{'&' if parts.query else '?'}{CHECKED}=required"
+    if asked != ["required"]:
+        raise ValueError(f"{CHECKED} can only be `required`: who took the broker's place could queue tasks")
+    return broker

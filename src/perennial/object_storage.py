@@ -49,7 +49,7 @@ def storage(address: str) -> Iterator[Any]:
         raise
     except (OSError, BotoCoreError) as error:
         raise ToolError(
-            f"{address}: {error}", hint="see the keys and the endpoint of the AWS environment"
+            f"{address}: {error}", hint="see the keys, the endpoint and AWS_CA_BUNDLE of the AWS environment"
         ) from error
 
 

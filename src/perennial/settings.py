@@ -107,6 +107,9 @@ class Settings(
     false_alarms_per_month: float = Field(
         1.0, gt=0, le=10_000, description="false alarms of the monitor in 30 days, over all models"
     )
+    false_drift_warnings_per_month: float = Field(
+        1.0, gt=0, le=1e9, description="false warnings of drift in 30 days, over all models"
+    )
 
     @model_validator(mode="before")
     @classmethod

@@ -8,11 +8,14 @@ import pytest
 from doubles.drift import MemoryDrift
 
 from perennial import catalog
-from perennial.core.monitoring.drift import JOINT, SCORE
+from perennial.core.monitoring.drift import DECISION, JOINT, SCORE
+from perennial.core.text_hashing import hashed
+from perennial.datasets import requirement_texts
 from perennial.errors import DataError
 from perennial.settings import Settings
 
 SPEC = catalog.spec("test_failure_predictor", Settings(spec_overlay=None))
+TEXTS = catalog.spec("requirement_triage", Settings(spec_overlay=None))
 COLUMNS = [*SPEC.monitoring.columns, SCORE]
 
 
@@ -96,3 +99,33 @@ def test_a_missing_column_or_no_rows_are_clear_errors(drift, side):
         drift.compare(SPEC, **(both | {side: both[side].drop(columns="pass_rate_7d")}), html=None)
     with pytest.raises(DataError, match="rows"):
         drift.compare(SPEC, **(both | {side: both[side].head(0)}), html=None)
+
+
+def counted(texts: list[str]) -> pd.DataFrame:
+    """Return the columns of these texts, with answers that say nothing and groups of 50."""
+    numbers = np.random.default_rng(3).random(len(texts))
+    table = pd.DataFrame(hashed(texts, 512), columns=list(TEXTS.features.names))
+    more = {SCORE: numbers, DECISION: 0.0, TEXTS.evaluation.group: np.arange(len(texts)) // 50}
+    return pd.concat([table, pd.DataFrame(more)], axis=1)
+
+
+def test_other_words_in_texts_of_the_same_length_are_a_drift_of_the_vocabulary(drift):
+    texts = list(requirement_texts.read({})["text"])
+    backwards = [" ".join(word[::-1] for word in text.split()) for text in texts[1700:]]
+    found = {
+        case: {
+            column.column: column
+            for column in drift.compare(TEXTS, counted(texts[:1700]), counted(rows), None)
+        }
+        for case, rows in (("same", texts[1700:]), ("other", backwards))
+    }
+    assert not any(column.is_proven for column in found["same"].values())
+    assert found["other"]["text#vocabulary"].excess > 0.3
+    assert found["other"]["text#embedding"].excess > 0.3
+    assert not found["other"]["text#length"].is_proven
+
+
+def test_counts_that_are_missing_are_named(drift):
+    table = counted(list(requirement_texts.read({})["text"][:400]))
+    with pytest.raises(DataError, match="text#7"):
+        drift.compare(TEXTS, table, table.drop(columns="text#7"), None)

@@ -82,6 +82,7 @@ def make_stack(folder: Path) -> Stack:
     given |= {
         "home": folder / "parent" / "state",
         "spec_overlay": specs,
+        "false_drift_warnings_per_month": 1e6,
         "ports_stable": f"{ports[-3]},{ports[-2]}",
         "ports_canary": str(ports[-1]),
         "ports_stable_grpc": f"{ports[-6]},{ports[-5]}",

@@ -120,6 +120,8 @@ def test_a_withheld_retraining_tells_why_and_where_to_look():
     assert "Why: 2 features moved; mend what sends them" in notice.body
     assert "http://a:8080/dags/monitor_m" in notice.body
     assert "perennial retrain status m" in notice.body
+    labels = compose(row("retrain.withheld", actor="monitor", why="5 labels", reason="labels"), None, LINKS)
+    assert labels.title == "m has enough new labels, but a retraining would not help"
 
 
 def test_retries_come_later_each_time_but_often_enough_within_a_day():

@@ -6,7 +6,7 @@ import pytest
 
 from perennial.errors import SettingsError
 from perennial.local import databases
-from perennial.settings import Settings
+from perennial.settings import Settings, load
 
 STORE = "postgresql+psycopg://perennial:word-1@db.example/one"
 
@@ -76,3 +76,33 @@ def test_others_are_not():
 def test_a_place_of_artifacts_is_an_address_in_s3(place):
     with pytest.raises(ValueError, match="artifacts_url"):
         Settings(artifacts_url=place)
+
+
+@pytest.mark.parametrize(
+    ("given", "used"),
+    [
+        ("redis://:w@h:6379/0", "redis://:w@h:6379/0"),
+        ("rediss://:w@h:6379/0", "rediss://:w@h:6379/0?ssl_cert_reqs=required"),
+        ("REDISS://h/0?ssl_ca_certs=/a.crt", "REDISS://h/0?ssl_ca_certs=/a.crt&ssl_cert_reqs=required"),
+        ("rediss://h/0?ssl_cert_reqs=required", "rediss://h/0?ssl_cert_reqs=required"),
+        (
+            "rediss://a/0;rediss://b/0?ssl_cert_reqs=required",
+            "rediss://a/0?ssl_cert_reqs=required;rediss://b/0?ssl_cert_reqs=required",
+        ),
+    ],
+)
+def test_the_certificate_of_a_broker_is_checked(given, used):
+    """By default Celery would check none."""
+    settings = Settings(celery_broker_url=given)
+    assert settings.celery_broker_url == used
+    assert Settings(celery_broker_url=used).celery_broker_url == used
+
+
+@pytest.mark.parametrize("word", ["none", "optional", "CERT_NONE", "required&ssl_cert_reqs=none"])
+def test_a_broker_whose_certificate_nobody_checks_is_refused(monkeypatch, word):
+    monkeypatch.setenv("PERENNIAL_CELERY_BROKER_URL", f"rediss://:hidden@h:6379/0?ssl_cert_reqs={word}")
+    with pytest.raises(
+        SettingsError, match=r"PERENNIAL_CELERY_BROKER_URL: .*can only be `required`"
+    ) as refused:
+        load()
+    assert "hidden" not in str(refused.value)

@@ -30,7 +30,7 @@ PUBLIC = {
     "oidc_issuer", "oidc_client_id", "oidc_roles", "oidc_roles_claim", "oidc_name_claim", "oidc_scopes", "oidc_hours",
     "oidc_mlflow_url", "oidc_airflow_url",
     "tenant", "plane", "exchange", "machine", "machine_lease", "log_ship_seconds",
-    "s3_encryption", "false_alarms_per_month",
+    "s3_encryption", "false_alarms_per_month", "false_drift_warnings_per_month",
     # Handed to no process, though none is a secret: they lead to all that a vault has.
     "vault_address", "vault_token_file", "vault_role", "vault_auth", "vault_jwt_file", "vault_namespace", "vault_ca",
 }  # fmt: skip

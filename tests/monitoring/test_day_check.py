@@ -22,7 +22,7 @@ from perennial.core.monitoring.volume import DayRequests
 from perennial.core.performance.live_rows import live_rows as section
 from perennial.core.release.traffic import Route, Target
 from perennial.core.training.expectations import Expectation, Suite
-from perennial.errors import MalformedInput, UsageError
+from perennial.errors import UsageError
 from perennial.flows.monitoring.daily.answers import answers_of
 from perennial.flows.monitoring.daily.check import (
     CheckFolders,
@@ -109,14 +109,15 @@ def test_rows_like_the_training_data_have_no_finding_and_a_profile(folders):
     assert (done.rows, done.checked > 10) == (ROWS, True)
     assert any("expect_table_row_count" in text for text in done.unchecked)
     check(folders, table(3, ROWS), DAY - timedelta(days=1))
-    newest, columns = kept_checks(folders.reports, SPEC.name, DAY - timedelta(days=9), WhylogsProfiler)
-    assert newest == done
+    kept = kept_checks(folders.reports, SPEC.name, DAY - timedelta(days=9), WhylogsProfiler)
+    newest, columns = kept.newest, kept.profile
+    assert (newest, kept.unread) == (done, ())
     rate = next(column for column in columns if column.column == "pass_rate_7d")
     assert (rate.rows, rate.missing) == (2 * ROWS, 0), "profiles of two days are merged"
     assert rate.mean == pytest.approx(0.5, abs=0.05)
-    again, columns = kept_checks(folders.reports, SPEC.name, DAY, WhylogsProfiler)
-    assert columns[0].rows == ROWS
-    assert "Nothing is wrong with these rows" in section(again, columns).text[0]
+    again = kept_checks(folders.reports, SPEC.name, DAY, WhylogsProfiler)
+    assert again.profile[0].rows == ROWS
+    assert "Nothing is wrong with these rows" in section(again.newest, again.profile).text[0]
 
 
 def test_broken_rules_missing_values_and_old_features_are_told_with_their_size(folders):
@@ -144,11 +145,22 @@ def test_broken_rules_missing_values_and_old_features_are_told_with_their_size(f
     assert with_check(calm, None) == calm
 
 
-def test_a_damaged_profile_is_named(folders):
-    check(folders, table(2, ROWS))
+def test_damaged_files_of_a_day_are_left_out_and_told_until_the_day_is_checked_anew(folders):
+    before = check(folders, table(3, ROWS), DAY - timedelta(days=1))
+    done = check(folders, table(2, ROWS))
     profile_path(folders.reports, SPEC.name, DAY).write_bytes(b"torn")
-    with pytest.raises(MalformedInput, match=f"{DAY}.bin is no profile"):
-        kept_checks(folders.reports, SPEC.name, DAY, WhylogsProfiler)
+    profile_path(folders.reports, SPEC.name, DAY).with_suffix(".json").write_text("{torn")
+    kept = kept_checks(folders.reports, SPEC.name, DAY - timedelta(days=9), WhylogsProfiler)
+    assert (kept.newest, kept.profile[0].rows) == (before, ROWS)
+    again = f"perennial monitor check {SPEC.name} --day {DAY} makes it anew"
+    assert all(text.endswith(f"({again})") for text in kept.unread)
+    assert [f"{DAY}.json is no check" in kept.unread[0], f"{DAY}.bin is no profile" in kept.unread[1]] == [
+        True,
+        True,
+    ]
+    assert section(kept.newest, kept.profile, kept.unread).text[1:] == kept.unread
+    assert check(folders, table(2, ROWS)) == done
+    assert kept_checks(folders.reports, SPEC.name, DAY, WhylogsProfiler).unread == ()
 
 
 def test_a_result_that_cannot_be_read_is_told_and_no_look_ends_by_it(folders):
@@ -182,7 +194,7 @@ def test_a_day_checked_late_says_nothing_of_today(folders):
 def test_no_profile_of_an_earlier_champion_stays_where_the_new_one_has_no_rows(folders):
     check(folders, table(2, ROWS))
     assert check(folders, table(2, 0)).rows == 0
-    assert kept_checks(folders.reports, SPEC.name, DAY, WhylogsProfiler)[1] == ()
+    assert kept_checks(folders.reports, SPEC.name, DAY, WhylogsProfiler).profile == ()
 
 
 def test_a_rule_that_cannot_be_checked_breaks_nothing_and_is_named(folders, tmp_path):

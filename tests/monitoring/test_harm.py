@@ -11,10 +11,12 @@ import pytest
 from doubles.detectors import MemoryDetectors
 from doubles.feedback import AskedWhole
 from doubles.growing import watched
+from doubles.releases import MemoryLedger
 
 from perennial import catalog
 from perennial.cli import main
-from perennial.core.monitoring.alarm_budget import AlarmBudget
+from perennial.core.events import Entry, Event, SystemActor
+from perennial.core.monitoring.budget.alarm_budget import AlarmBudget
 from perennial.flows.monitoring.budget import budget_lines
 from perennial.flows.monitoring.harm import batched_reference, harm_seen
 from perennial.settings import Settings
@@ -146,10 +148,17 @@ def test_numbers_are_judged_by_their_errors():
 def test_the_budget_is_divided_and_shows_what_was_spent():
     traffic, detectors = Traffic((OLD, 0.1, 2000), (OLD, 0.4, 1000)), MemoryDetectors()
     traffic.seen(detectors)
-    budget = AlarmBudget(alarms_a_month=1, models=("another", SPEC.name))
-    other, line = budget_lines(budget, detectors, traffic.end)
+    budget = AlarmBudget(alarms_a_month=1, drift_warnings_a_month=1, models=("another", SPEC.name))
+    ledger = MemoryLedger()
+    for days, level in ((31, "warn"), (2, "watch"), (1, "warn")):
+        at = traffic.end - timedelta(days=days)
+        ledger.append(
+            Entry(at=at, actor=SystemActor.MONITOR, kind=Event.MONITOR_LEVEL, model=SPEC.name, payload={"to": level})
+        )  # fmt: skip
+    other, line = budget_lines(budget, detectors, ledger, traffic.end)
     assert (other.share, other.days_per_alarm, other.alarms) == (0.5, 60, 0)
     assert "no labels counted yet" in str(other)
+    assert (other.drift_share, other.warnings, line.warnings) == (0.5, 0, 1)
     assert line.alarms == 1
     assert line.rows_per_month == pytest.approx(432_000, rel=0.05)
     assert line.rows_per_alarm == pytest.approx(2 * line.rows_per_month)
@@ -160,9 +169,12 @@ def test_the_budget_is_divided_and_shows_what_was_spent():
 def test_the_command_shows_a_line_for_each_model(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("PERENNIAL_HOME", str(tmp_path))
     monkeypatch.setenv("PERENNIAL_FALSE_ALARMS_PER_MONTH", "2")
+    monkeypatch.setenv("PERENNIAL_FALSE_DRIFT_WARNINGS_PER_MONTH", "3")
     assert main(["monitor", "budget", "--json"]) == 0
     lines = json.loads(capsys.readouterr().out)
     assert [line["model"] for line in lines] == sorted(catalog.names(Settings()))
     assert sum(line["share"] for line in lines) == pytest.approx(2)
     assert main(["monitor", "budget"]) == 0
-    assert "2 false alarms in 30 days over" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "2 false alarms in 30 days over" in said
+    assert "3 false drift warnings" in said

@@ -73,6 +73,25 @@ def test_what_is_not_proven_is_no_drift():
     assert judge(drifts(9, 9, score=9, p=0.02)).level is Level.OK
 
 
+@pytest.mark.parametrize(
+    ("certain", "level"),
+    [((1e-8, 1e-8), Level.WARN), ((1e-8, 1e-6), Level.WATCH), ((1e-6, 1e-6), Level.WATCH)],
+)
+def test_features_warn_only_within_the_budget_of_false_warnings(certain, level):
+    found = drifts(0.3, 0.25)
+    moved = [
+        drift.model_copy(update={"certain_p": p, "warn_level": 1e-7})
+        for drift, p in zip(found, (*certain, 1.0), strict=True)
+    ]
+    told = judge(moved)
+    assert told.level is level
+    assert ("than the budget of false drift warnings allows" in told.reasons[0]) == (level is Level.WATCH)
+    alone = [
+        drift.model_copy(update={"certain_p": certain[1], "warn_level": 1e-7}) for drift in drifts(score=9)
+    ]
+    assert judge(alone).level is level
+
+
 def test_features_that_depend_on_each_other_in_another_way_are_a_watch():
     together = ColumnDrift(column=JOINT, psi=0.9, allowance=0.1, p=0.001, level=0.01)
     told = judge([*drifts(0, 0), together])

@@ -20,7 +20,7 @@ from perennial.adapters.reference_models import references
 from perennial.core.assets import Reason, retrain_asset
 from perennial.core.events import Entry, Event
 from perennial.core.governance.ledger import GENESIS, chain
-from perennial.core.monitoring.alarm_budget import AlarmBudget
+from perennial.core.monitoring.budget.alarm_budget import AlarmBudget
 from perennial.core.monitoring.levels import Level
 from perennial.core.monitoring.retraining import Hold, Retrain
 from perennial.core.monitoring_spec import ProspectsSpec
@@ -159,7 +159,7 @@ class Stage:
             router=self.router, registry=kept, tracker=kept, predictions=self.log,
             watched=watched(self.log), feedback=kept, ledger=kept,
             drift=MemoryDrift(), scheduler=self.scheduler, detectors=self.detectors,
-            budget=AlarmBudget(alarms_a_month=1, models=(SPEC.name,)),
+            budget=AlarmBudget(alarms_a_month=1, drift_warnings_a_month=1, models=(SPEC.name,)),
             references=references,
         )  # fmt: skip
 
@@ -416,6 +416,18 @@ def test_the_cooldown_holds_labels_too_and_the_same_key_comes_again_after_a_kill
     other = Stage(tmp_path / "other", rows(1, 1500))
     request_retraining(SPEC.name, Reason.PERSON, "new rig", "ada", other.kept, other.scheduler, NOW)
     assert "quiet until" in request_for_labels(spec, other.ports(), NOW + timedelta(minutes=1)).why
+
+
+def test_labels_that_promise_no_gain_alert_a_person_and_start_nothing(tmp_path):
+    stage = Stage(tmp_path, rows(1, 1500))
+    wanted = {"enough_labels": 1000, "prospects": ProspectsSpec(labels_need_gain=True)}
+    spec = SPEC.model_copy(update={"retraining": SPEC.retraining.model_copy(update=wanted)})
+    decision = request_for_labels(spec, stage.ports(), NOW)
+    assert isinstance(decision, Hold)
+    assert "no gain is" in decision.why
+    assert not stage.scheduler.events
+    assert "withheld at" in request_for_labels(spec, stage.ports(), NOW + timedelta(days=6)).why
+    assert stage.kept.kinds() == [Event.RETRAIN_WITHHELD]
 
 
 def test_a_back_test_by_hand_starts_nothing(tmp_path):

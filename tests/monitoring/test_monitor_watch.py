@@ -20,6 +20,7 @@ from perennial.adapters.prometheus.monitor_metrics import MonitorMetrics
 from perennial.core.assets import Reason
 from perennial.core.monitoring.drift import SCORE, ColumnDrift
 from perennial.core.monitoring.estimated_accuracy import EstimatedAccuracy
+from perennial.core.monitoring.feedback_counts import FeedbackCounts
 from perennial.core.monitoring.levels import AccuracyEstimate, Cause, Level, MonitorVerdict
 from perennial.core.monitoring.retraining import Hold, Retrain
 from perennial.core.release.traffic import Target
@@ -243,3 +244,25 @@ def test_the_process_serves_figures_says_what_fails_and_stops_on_sigterm(tmp_pat
     finally:
         process.kill()
         process.wait()
+
+
+def test_feedback_that_was_not_used_is_exported_by_source_and_reason():
+    gauges = MonitorMetrics()
+    reasons = {"unknown": {"ci": 2}, "foreign": {"ci": 1}, "invalid": {"shop": 3}, "too_often": {"ann": 4}}
+    for _ in range(2):
+        gauges.received(FeedbackCounts(received=10, changed=0, broken=1, broken_predictions=5, **reasons))
+    told = {
+        (sample.labels["source"], sample.labels["reason"]): sample.value
+        for family in gauges.registry.collect()
+        for sample in family.samples
+        if sample.name == "perennial_feedback_unusable_total"
+    }
+    assert told == {
+        ("ci", "unknown"): 4,
+        ("ci", "foreign"): 2,
+        ("shop", "invalid"): 6,
+        ("ann", "too often"): 8,
+    }
+    broken = {log: gauges.registry.get_sample_value("perennial_broken_lines_total", {"log": log})
+              for log in ("feedback", "predictions")}  # fmt: skip
+    assert broken == {"feedback": 2, "predictions": 10}

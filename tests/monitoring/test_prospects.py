@@ -8,9 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from doubles.releases import MemoryLedger
+from pydantic import ValidationError
 
 from perennial import catalog
 from perennial.adapters.reference_models import references
+from perennial.core.assets import Reason
 from perennial.core.events import Event, SystemActor
 from perennial.core.monitoring.levels import AccuracyEstimate
 from perennial.core.monitoring.worth.prospects import (
@@ -21,6 +23,7 @@ from perennial.core.monitoring.worth.prospects import (
     no_gain,
     prior_shift,
     still_withheld,
+    unpromising,
     withheld_entry,
 )
 from perennial.core.monitoring_spec import ProspectsSpec
@@ -105,6 +108,7 @@ def test_a_back_test_sees_what_recent_labels_teach():
     assert changed.gain.low > 0.05
     assert "a gain is likely" in changed.in_words
     assert no_gain(changed, POLICY.model_copy(update={"least_gain": 0.01})) is None
+    assert unpromising(changed, ProspectsSpec(labels_need_gain=True)) is None
 
 
 def test_a_back_test_of_a_world_that_did_not_change_promises_nothing():
@@ -115,6 +119,9 @@ def test_a_back_test_of_a_world_that_did_not_change_promises_nothing():
     assert no_gain(same, POLICY) is None, "it only informs"
     needed = POLICY.model_copy(update={"least_gain": 0.05})
     assert no_gain(same, needed).kind is DoubtKind.BACKTEST
+    assert unpromising(same, POLICY) is None, "labels need no gain unless the spec says so"
+    assert unpromising(same, needed) == no_gain(same, needed)
+    assert unpromising(same, ProspectsSpec(labels_need_gain=True)).text == same.in_words
 
 
 @pytest.mark.parametrize("rows", [0, 300])
@@ -122,17 +129,31 @@ def test_too_few_labels_make_no_back_test(rows):
     few = back_test(SPEC, CHAMPION, answered(lambda x: x[:, 0] > 0).head(rows), references, NOW)
     assert few.gain is None
     assert "no back-test" in few.in_words
+    assert "no back-test" in unpromising(few, ProspectsSpec(labels_need_gain=True)).text
+    with pytest.raises(ValidationError, match="needs a back-test"):
+        ProspectsSpec(labels_need_gain=True, backtest_rows=0)
 
 
 def test_an_alert_is_raised_once_in_a_cooldown_and_for_this_champion():
     ledger, day = MemoryLedger(), timedelta(days=1)
     doubt = Doubt(kind=DoubtKind.UPSTREAM, text="a is missing")
     ledger.append(
-        withheld_entry("m", SystemActor.MONITOR, "d1", "w1", "2 features moved", [doubt], None, NOW)
+        withheld_entry(
+            "m", SystemActor.MONITOR, "d1", "w1", Reason.ACCURACY, "2 features moved", [doubt], None, NOW
+        )
     )
     (row,) = ledger.rows()
     assert row.entry.kind == Event.RETRAIN_WITHHELD
     assert Withheld.read(row.entry).doubts == (doubt,)
-    assert still_withheld([row], "d1", day, NOW + day / 2) == row
-    assert still_withheld([row], "d1", day, NOW + day) is None
-    assert still_withheld([row], "d2", day, NOW) is None
+    assert still_withheld([row], "d1", Reason.ACCURACY, day, NOW + day / 2) == row
+    assert still_withheld([row], "d1", Reason.ACCURACY, day, NOW + day) is None
+    assert still_withheld([row], "d2", Reason.ACCURACY, day, NOW) is None
+
+
+def test_what_was_said_about_new_labels_holds_no_alarm():
+    ledger, day = MemoryLedger(), timedelta(days=1)
+    doubt = Doubt(kind=DoubtKind.BACKTEST, text="no gain is proven")
+    ledger.append(withheld_entry("m", "monitor", "d1", "w1", Reason.LABELS, "9 labels", [doubt], None, NOW))
+    rows = ledger.rows()
+    assert still_withheld(rows, "d1", Reason.LABELS, day, NOW)
+    assert still_withheld(rows, "d1", Reason.ACCURACY, day, NOW) is None

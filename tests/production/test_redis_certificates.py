@@ -1,22 +1,30 @@
-"""The online store in a Redis that lets nobody in without a certificate, by the address of its settings."""
+"""Online store and queue of tasks in a Redis that lets nobody in without a certificate, by their settings."""
 
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
+import signal
 import ssl
+import subprocess
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 
 import hiredis
 import pytest
 from backends.servers import Server
+from celery import Celery
 from inside.certificates import LIFE, InsideCertificates
 from redis import Redis, RedisError
 from redis.asyncio import ConnectionPool
-from serving_stack import free_ports
+from serving_stack import free_ports, until
 
+from perennial.backend_settings import TRAINING
+from perennial.local import celery_workers, processes, supervisor
 from perennial.serving.online.redis_pipeline import RedisPipeline
+from perennial.settings import Settings
 from perennial.wiring import certificates
 
 pytestmark = [
@@ -94,3 +102,50 @@ def test_a_server_of_another_authority_is_refused(address, tmp_path):
         address.partition("ssl_ca_certs=")[2].partition("&")[0], str(tmp_path / "certificates/pool/ca.crt")
     )
     assert "certificate verify failed" in answers(foreign).lower()
+
+
+@pytest.fixture(scope="module")
+def queue(address, tmp_path_factory) -> Iterator[tuple[Settings, Path]]:
+    """The settings of a plant whose broker is that Redis, and the log of its worker, which answers."""
+    folder = tmp_path_factory.mktemp("plant")
+    settings = Settings(
+        home=folder, celery_broker_url=address, workers_light=0,
+        airflow_executor="CeleryExecutor", airflow_password="word-of-the-test",
+    )  # fmt: skip
+    supervisor.set_up(settings, lambda line: None)
+    (worker,) = [
+        process for process in processes.table(settings) if process.name.startswith("airflow-worker")
+    ]
+    log = folder / "worker.log"
+    with log.open("wb") as output:
+        running = subprocess.Popen(
+            worker.command, env={**os.environ, **worker.environment}, stdout=output, stderr=output,
+            start_new_session=True,
+        )  # fmt: skip
+    try:
+        until(lambda: running.poll() is not None or not worker.check(None), 300, "an answer of the worker")
+        assert running.poll() is None, log.read_text()
+        yield settings, log
+    finally:
+        os.killpg(running.pid, signal.SIGKILL)
+        running.wait()
+
+
+def test_a_worker_takes_tasks_over_tls(queue):
+    settings, log = queue
+    with Celery(broker=settings.celery_broker_url, set_as_current=False) as app:
+        app.send_task("of_no_worker", queue=TRAINING)
+    until(
+        lambda: "unregistered task of type 'of_no_worker'" in log.read_text(), 120, "the task at the worker"
+    )
+
+
+def test_a_broker_of_another_authority_is_refused(queue, address, inside, tmp_path):
+    stranger = InsideCertificates(tmp_path / "certificates")
+    stranger.renew()
+    own = str(inside.folder / "database-features" / "ca.crt")
+    foreign = address.replace(own, str(stranger.folder / "pool" / "ca.crt"))
+    for url in (foreign, address.partition("?")[0]):
+        said = celery_workers.problem(Settings(home=tmp_path, celery_broker_url=url), "training@nowhere")
+        assert "certificate verify failed" in said, url
+        assert said.startswith("PERENNIAL_CELERY_BROKER_URL: ")

@@ -41,6 +41,15 @@ def test_a_score_moves_by_no_more_than_the_bound_stays_valid_and_keeps_its_order
     assert (np.diff(mapped) >= -1e-12).all()
 
 
+@pytest.mark.parametrize(("slope", "shift"), [(0.2, 0.0), (0.3, -2.5), (1.0, -8.0), (2.0, 1.0)])
+def test_the_last_digit_of_a_score_moves_a_calibrated_one_by_less_than_an_explanation_may_miss(slope, shift):
+    """The answer to a row differs in it with the rows of the request."""
+    scores = np.concatenate([EDGES, 1 - 2.0 ** -np.arange(1, 24), np.linspace(0, 1, 301)]).astype(np.float32)
+    next_to = np.nextafter(scores, np.float32(0))
+    known = Calibration(form=Form.SCORE, slope=slope, shift=(shift,), largest=0.5)
+    assert np.abs(known.apply(scores) - known.apply(next_to)).max() < 1e-4
+
+
 @given(**PARAMETERS)
 @settings(max_examples=60, deadline=None)
 def test_probabilities_move_by_no_more_than_the_bound_and_stay_probabilities(slope, shift, largest):

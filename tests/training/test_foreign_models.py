@@ -71,6 +71,7 @@ def test_a_text_beside_other_inputs_becomes_a_version_that_answers(table_world, 
     types = {name: given.type.value for name, given in spec.features.inputs.items()}
     assert types == {"review": "text", "shop": "category", "days": "int"}
     assert spec.monitoring.columns[0] == "review#length"
+    assert spec.monitoring.columns[-1] == "review#vocabulary"
     evaluation, ref = world.whole_way()
     assert evaluation.scores["model"]["roc_auc"].value > 0.95
     server, row = world.server(ref), {"shop": "main", "days": 3}

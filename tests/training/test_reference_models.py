@@ -192,6 +192,7 @@ def test_kinds_of_requirements_from_their_text(reference):
     longer = watched.assign(**{"text#length": watched["text#length"] * 1.5})
     drifts = {drift.column: drift for drift in EvidentlyDrift().compare(world.spec, watched, longer, None)}
     assert drifts["text#length"].excess > world.spec.monitoring.psi.retrain
+    assert not drifts["text#vocabulary"].is_proven
     refused = world.ask(server, {"text": "x" * 600})
     assert refused.status_code == 400
     assert "text of row 0" in refused.text

@@ -287,5 +287,6 @@ def _tool_errors(remote: str) -> Iterator[None]:
     except Exception as error:
         name = "" if isinstance(error, DvcException) else f"{type(error).__name__}: "
         raise ToolError(
-            f"DVC failed: {name}{error} (remote {remote})", hint="check the remote and its key"
+            f"DVC failed: {name}{error} (remote {remote})",
+            hint="check the remote and its key, for S3 AWS_CA_BUNDLE, too",
         ) from error

@@ -13,8 +13,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from perennial.core.monitoring.dependence import clusters
 from perennial.core.monitoring.drift import DECISION, JOINT, SCORE, Bins, ColumnDrift, counts, psi, shares
 from perennial.core.monitoring.measured import measure
+from perennial.core.monitoring.views.made import made
 from perennial.core.spec import ModelSpec
 from perennial.errors import DataError
 from perennial.files import replacing
@@ -33,15 +35,22 @@ class EvidentlyDrift:
     """The DriftReporter port."""
 
     def compare(
-        self, spec: ModelSpec, reference: pd.DataFrame, window: pd.DataFrame, html: Path | None
+        self,
+        spec: ModelSpec,
+        reference: pd.DataFrame,
+        window: pd.DataFrame,
+        html: Path | None,
+        warn_level: float | None = None,
     ) -> list[ColumnDrift]:
         """Return the drift of each watched column, the score, the decision where it says more, and all features.
 
-        An array has the largest PSI of its columns, and an allowance for that; the report shows this column.
+        An array has the largest PSI of its columns, and an allowance for that; the report shows this column. A
+        vocabulary or an embedding is compared by the numbers that are made of its columns (`views`).
 
         Args:
             reference: watched columns, `score` and the group column; rows in time order.
             window: watched columns and `score`; `request` where requests have several rows.
+            warn_level: as of `measure`.
             html: path of the report; "drift detected" there means a proven drift at the level `watch`.
 
         Raises:
@@ -50,20 +59,30 @@ class EvidentlyDrift:
         answers = [SCORE] if spec.task.one_number else [SCORE, DECISION]
         watched = {name: list(spec.features.watched(name)) for name in spec.monitoring.columns}
         watched |= {name: [name] for name in answers}
-        columns = [column for columns in watched.values() for column in columns]
+        views = {name: list(spec.features.viewed(name)) for name in watched if not watched[name]}
+        columns = [column for part in (watched, views) for columns in part.values() for column in columns]
         check(reference, [*columns, spec.evaluation.group], "the reference")
         check(window, columns, "the window")
         pairs = {
             name: (reference[columns].to_numpy(dtype=float), window[columns].to_numpy(dtype=float))
             for name, columns in watched.items()
+            if columns
         }
+        group = clusters(reference[spec.evaluation.group].to_numpy())
+        for name, columns in views.items():
+            pairs[name] = made(
+                name, reference[columns].to_numpy(dtype=float), group, window[columns].to_numpy(dtype=float)
+            )
+            size = pairs[name][0].shape[1]
+            watched[name] = [name] if size == 1 else [f"{name}[{place}]" for place in range(size)]
         drifts = measure(
-            pairs,
-            reference[spec.evaluation.group].to_numpy(),
+            {name: pairs[name] for name in watched},
+            group,
             window["request"].to_numpy() if "request" in window else np.arange(len(window)),
             spec.monitoring.bins,
             spec.tuning.seed,
             answers=frozenset(answers),
+            warn_level=warn_level,
         )
         labelled: dict[str, tuple[np.ndarray, np.ndarray]] = {}
         limits: dict[str, float] = {}

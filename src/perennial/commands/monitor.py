@@ -50,16 +50,20 @@ def run(model: str, as_json: bool) -> None:
 @monitor.command()
 @JSON
 def budget(as_json: bool) -> None:
-    """Show the false alarms that each model may cost, and the alarms of the last 30 days."""
+    """Show the false alarms and drift warnings that each model may cost, and those of the last 30 days."""
     from perennial.flows.monitoring.budget import budget_lines
     from perennial.wiring import database, monitoring
 
     settings = environment.load()
-    lines = budget_lines(monitoring.alarm_budget(settings), database.store(settings).detectors, now())
+    store = database.store(settings)
+    lines = budget_lines(monitoring.alarm_budget(settings), store.detectors, store.ledger, now())
     if as_json:
         print_json([line.model_dump(mode="json") for line in lines])
         return
-    print_text(f"{settings.false_alarms_per_month:g} false alarms in 30 days over {len(lines)} models")
+    print_text(
+        f"{settings.false_alarms_per_month:g} false alarms in 30 days over {len(lines)} models, "
+        f"{settings.false_drift_warnings_per_month:g} false drift warnings"
+    )
     for line in lines:
         print_text(f"  {line}")
 

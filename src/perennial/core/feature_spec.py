@@ -7,7 +7,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from perennial.core.frozen import Frozen
-from perennial.core.input_spec import InputSpec
+from perennial.core.input_spec import ALL_INPUTS, EMBEDDING, VOCABULARY, InputKind, InputSpec
 
 
 class FeatureSpec(Frozen):
@@ -75,9 +75,32 @@ class FeatureSpec(Frozen):
         )
 
     def watched(self, name: str) -> tuple[str, ...]:
-        """Return the columns that the monitor compares under a name: those of an array, else the column itself."""
+        """Return the columns that the monitor compares under a name: those of an array, else the column itself.
+
+        None for a view of several columns: see `viewed`.
+        """
+        if self.viewed(name):
+            return ()
         given = self.inputs.get(name)
         return (name,) if given is None or given.size is None else given.columns(name)
+
+    def viewed(self, name: str) -> tuple[str, ...]:
+        """Return the columns of which a vocabulary or an embedding of this name is made; none for other names."""
+        if name == f"{ALL_INPUTS}{EMBEDDING}":
+            left_out = {
+                column
+                for source, given in self.inputs.items()
+                if given.type in (InputKind.CATEGORY, InputKind.TEXT)
+                for column in given.columns(source)
+            }
+            return tuple(column for column in self.names if column not in left_out)
+        source, _, view = name.rpartition("#")
+        given = self.inputs.get(source)
+        if given is None or f"#{view}" not in (VOCABULARY, EMBEDDING):
+            return ()
+        if f"#{view}" == EMBEDDING and given.size is not None:
+            return given.columns(source)
+        return given.bucket_columns(source)
 
     def same_values(self, other: FeatureSpec) -> bool:
         """Return whether both give a model the same numbers for the same row."""

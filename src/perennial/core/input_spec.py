@@ -13,6 +13,15 @@ from perennial.core.frozen import Frozen
 LENGTH = "#length"
 """End of the name of the column with the length of a text, in characters: the one to watch for drift."""
 
+VOCABULARY = "#vocabulary"
+"""End of the name under which the monitor watches the words of a text; no column has it."""
+
+EMBEDDING = "#embedding"
+"""End of the name under which the monitor watches a text, an array, or `inputs` as a few numbers; no column has it."""
+
+ALL_INPUTS = "inputs"
+"""Before `EMBEDDING`: all numbers of the model, such as the pixels of an image."""
+
 MOST_NUMBERS = 4096
 """Largest size of an array: a column each."""
 

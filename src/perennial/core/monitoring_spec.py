@@ -162,6 +162,17 @@ class ProspectsSpec(Frozen):
     least_gain: float | None = Field(
         None, description="gain that the back-test must not exclude; null: it only informs"
     )
+    labels_need_gain: bool = Field(
+        False,
+        exclude_if=lambda needed: not needed,
+        description="new labels alone start a training only where the back-test proves a gain",
+    )
+
+    @model_validator(mode="after")
+    def _gain_needs_a_back_test(self) -> Self:
+        if self.labels_need_gain and not self.backtest_rows:
+            raise ValueError("labels_need_gain needs a back-test: set backtest_rows above 0")
+        return self
 
 
 class RetrainingSpec(Frozen):

@@ -20,11 +20,17 @@ class DriftReporter(Protocol):
     """Drift of a window against a reference (Evidently)."""
 
     def compare(
-        self, spec: ModelSpec, reference: pd.DataFrame, window: pd.DataFrame, html: Path | None
+        self,
+        spec: ModelSpec,
+        reference: pd.DataFrame,
+        window: pd.DataFrame,
+        html: Path | None,
+        warn_level: float | None = None,
     ) -> list[ColumnDrift]:
         """Return the PSI of each watched column and of `score`; write an HTML report if `html` is given.
 
-        A window may have a column `request`: rows of a request resemble each other.
+        A window may have a column `request`: rows of a request resemble each other. What is certain at the level of a
+        warning is marked so; None: what is proven.
         """
 
 

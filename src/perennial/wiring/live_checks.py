@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from perennial.settings import Settings
 
 if TYPE_CHECKING:
-    from perennial.core.monitoring.day_check import ColumnProfile, DayCheck
+    from perennial.core.monitoring.day_check import KeptChecks
     from perennial.core.spec import ModelSpec
     from perennial.flows.monitoring.daily.check import CheckFolders, CheckPorts
     from perennial.ports import Profiler
@@ -42,9 +42,7 @@ def folders(settings: Settings) -> CheckFolders:
     )
 
 
-def kept(
-    settings: Settings,
-) -> Callable[[str, date], tuple[DayCheck | None, tuple[ColumnProfile, ...]]]:
+def kept(settings: Settings) -> Callable[[str, date], KeptChecks]:
     """Return what reads the newest check of a model and its merged profiles since a day."""
     from perennial.flows.monitoring.daily.check import kept_checks
 

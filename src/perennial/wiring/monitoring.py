@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from perennial.adapters.prometheus.metrics_server import ThreadingServer
     from perennial.adapters.prometheus.monitor_metrics import MonitorMetrics
     from perennial.adapters.prometheus.pages import Page
-    from perennial.core.monitoring.alarm_budget import AlarmBudget
+    from perennial.core.monitoring.budget.alarm_budget import AlarmBudget
     from perennial.core.performance.report import PerformanceReport
     from perennial.core.spec import ModelSpec
     from perennial.core.tasks import Task
@@ -64,12 +64,14 @@ def pass_ports(settings: Settings) -> PassPorts:
 
 
 def alarm_budget(settings: Settings) -> AlarmBudget:
-    """Return the plant's budget of false alarms over all models."""
+    """Return the plant's budgets of false alarms and false drift warnings over all models."""
     from perennial import catalog
-    from perennial.core.monitoring.alarm_budget import AlarmBudget
+    from perennial.core.monitoring.budget.alarm_budget import AlarmBudget
 
     return AlarmBudget(
-        alarms_a_month=settings.false_alarms_per_month, models=tuple(sorted(catalog.names(settings)))
+        alarms_a_month=settings.false_alarms_per_month,
+        drift_warnings_a_month=settings.false_drift_warnings_per_month,
+        models=tuple(sorted(catalog.names(settings))),
     )
 
 

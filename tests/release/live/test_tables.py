@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
+import httpx
 import numpy as np
 import pandas as pd
 import pytest
 from foreign.pipelines import progression, wine
+from live_releases import SHORT
 from load_generator import Load
 from serving_stack import until
 from signed_in import sign_in
@@ -16,11 +18,13 @@ from sklearn import datasets
 from vega_datasets import data as vega
 
 from perennial.cli import main
+from perennial.core.events import Event
 from perennial.core.release.approval import Risk
 from perennial.core.release.phase import Phase
-from perennial.wiring import traffic
+from perennial.wiring import database, traffic
 
-from .table_releases import TableReleases, table_releases
+from .shell import shell
+from .table_releases import OVERLAY, TableReleases, table_releases
 
 pytestmark = [pytest.mark.traffic, pytest.mark.timeout(900)]
 
@@ -159,3 +163,81 @@ def test_a_variant_becomes_champion_by_a_canary_and_goes_back_like_any_version(r
         assert releases.ask(name, row)["score"] == before
     assert load.failed == 0, load.failures
     assert set(load.versions) == {"1.0.0", "1.0.1"}
+
+
+def labelled(releases, name: str, table: pd.DataFrame, key: str) -> None:
+    """Ask for all rows, and label the answers as a source would: one in eight otherwise than the table does."""
+    url, random = releases.settings.envoy_url, np.random.default_rng(4)
+    flipped = random.random(len(table)) < 1 / 8
+    truth = np.where(flipped, 1 - table["target"], table["target"])
+    for places in np.array_split(random.permutation(len(table)), 40):
+        rows = json.loads(table.drop(columns="target").iloc[places].to_json(orient="records"))
+        answer = httpx.post(f"{url}{releases.address(name)}", json={"rows": rows}, timeout=60)
+        ids = [one["prediction_id"] for one in answer.raise_for_status().json()["predictions"]]
+        given = [
+            {"prediction_id": one, "label": int(truth[place])} for one, place in zip(ids, places, strict=True)
+        ]
+        sent = httpx.post(
+            f"{url}/v1/feedback",
+            json={"labels": given},
+            headers={"x-perennial-feedback-key": key},
+            timeout=60,
+        )
+        assert sent.status_code == 200, sent.text
+
+
+@pytest.mark.timeout(2400)  # a training and MLflow's server, besides
+def test_a_recalibration_is_made_released_and_taken_back_from_a_shell(releases, monkeypatch, capsys):
+    """Over an MLflow server with accounts, as `perennial local up` starts it. The test is the release account."""
+    name, table = "calibrated", datasets.load_breast_cancer(as_frame=True).frame
+    overlay = {
+        **OVERLAY,
+        "recalibration": {"enabled": True, "fewest_labels": 300},
+        "approval": {"low_risk": 1, "medium_risk": 1, "high_risk": 1},
+        "release": {**SHORT, "strategy": "immediate", "feedback": {"sole_source": "ci"}},
+    }
+    (releases.overlay / f"{name}.yaml").write_text(json.dumps(overlay))
+    releases.write(name, table)
+    path = str(releases.project / f"{name}.csv")
+    assert main(["init", name, "--from", path, "--template", "linear", "--target", "target", "--yes"]) == 0
+    router = traffic.router(releases.settings)
+    probes = [row_of(table.iloc[: place + 1], "target") for place in range(0, 500, 25)]
+
+    def scores(version: str) -> np.ndarray:
+        until(lambda: releases.answer(name, probes[0])["version"] == version, 60, f"an answer of {version}")
+        return np.array([releases.ask(name, probe)["score"] for probe in probes])
+
+    with shell(releases.settings) as perennial:
+
+        def release(version: str) -> None:
+            sign_in(monkeypatch, "ann")
+            assert main(["release", "start", name, "--version", version]) == 0
+            assert "AWAITING_APPROVAL" in capsys.readouterr().out
+            sign_in(monkeypatch, "bob")
+            assert main(["release", "approve", name]) == 0
+            assert main(["release", "reconcile", name, "--until-final", "--every", "0.2"]) == 0
+            assert router.route(name).stable.version == version
+            releases.stack.wait_healthy(name)
+
+        perennial("run", name)
+        release("1.0.0")
+        before = scores("1.0.0")
+        capsys.readouterr()
+        assert main(["feedback", "source", "add", "ci", "--model", name]) == 0
+        labelled(releases, name, table, capsys.readouterr().out.split()[-1])
+        assert main(["feedback", "ingest"]) == 0
+        assert f"{len(table)} new or changed" in capsys.readouterr().out
+        sign_in(monkeypatch, "ann")
+        made = json.loads(perennial("recalibrate", name, "--json"))
+        assert (made["champion"], made["version"], made["proven"]) == ("1.0.0", "1.0.1", True)
+        release("1.0.1")
+    after = scores("1.0.1")
+    assert router.route(name).stable.digest == made["digest"]
+    assert 0.01 < np.abs(after - before).max() <= 0.2 + 1e-6
+    assert (np.diff(after[np.argsort(before, kind="stable")]) >= -1e-6).all(), "the order of the rows stays"
+    assert main(["release", "rollback", name]) == 0
+    assert scores("1.0.0") == pytest.approx(before)
+    told = [row.entry for row in database.store(releases.settings).ledger.rows(name)]
+    (registered,) = [entry for entry in told if entry.kind == Event.RECALIBRATED]
+    assert (registered.digest, registered.actor) == (made["digest"], "ann")
+    assert {Event.RELEASE_SUCCEEDED, Event.EMERGENCY_ROLLBACK} <= {entry.kind for entry in told}

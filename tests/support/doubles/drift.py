@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from perennial.core.monitoring.dependence import clusters
 from perennial.core.monitoring.drift import SCORE, ColumnDrift
 from perennial.core.monitoring.measured import measure
+from perennial.core.monitoring.views.made import made
 from perennial.core.spec import ModelSpec
 from perennial.errors import DataError
 
@@ -18,11 +20,17 @@ class MemoryDrift:
     """The DriftReporter port without a tool; its report is one line per column."""
 
     def compare(
-        self, spec: ModelSpec, reference: pd.DataFrame, window: pd.DataFrame, html: Path | None
+        self,
+        spec: ModelSpec,
+        reference: pd.DataFrame,
+        window: pd.DataFrame,
+        html: Path | None,
+        warn_level: float | None = None,
     ) -> list[ColumnDrift]:
         watched = {name: list(spec.features.watched(name)) for name in spec.monitoring.columns}
         watched[SCORE] = [SCORE]
-        columns = {column for columns in watched.values() for column in columns}
+        views = {name: list(spec.features.viewed(name)) for name in watched}
+        columns = {column for part in (watched, views) for columns in part.values() for column in columns}
         missing = (columns - set(window.columns)) | (columns - set(reference.columns))
         if missing or reference.empty or window.empty:
             raise DataError(f"rows or columns are missing: {sorted(missing)}", hint="monitoring.columns")
@@ -31,9 +39,13 @@ class MemoryDrift:
         drifts = measure(
             {
                 name: (reference[columns].to_numpy(dtype=float), window[columns].to_numpy(dtype=float))
+                if columns
+                else made(
+                    name, reference[views[name]].to_numpy(), clusters(group), window[views[name]].to_numpy()
+                )
                 for name, columns in watched.items()
             },
-            group, asked, spec.monitoring.bins, spec.tuning.seed, answers=frozenset({SCORE}),
+            group, asked, spec.monitoring.bins, spec.tuning.seed, answers=frozenset({SCORE}), warn_level=warn_level,
         )  # fmt: skip
         if html is not None:
             html.parent.mkdir(parents=True, exist_ok=True)

@@ -8,7 +8,7 @@ file that Envoy writes has the number after the last renamed one, under which it
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,24 +59,25 @@ class UserLog:
         with self._locked():
             path = self._folder / LOG
             if path.exists() and path.stat().st_size:
-                path.rename(self._path(self._newest()))
+                path.rename(self._path(_newest(self._files())))
             self._drop_old()
 
     def end(self) -> LogPosition:
         """Return the place after the last whole line."""
         with self._locked():
-            return self._end()
+            return _end(self._files())
 
     def after(self, place: LogPosition) -> Piece:
         """Return the whole lines after a place, at most some LOOK_BYTES of them."""
         with self._locked():
-            files, newest = self._files(), self._newest()
+            files = self._files()
+            newest = _newest(files)
             problems: tuple[str, ...] = ()
             if files and place.file < min(files):
                 problems, place = (REMOVED,), LogPosition(file=min(files))
             size = files[place.file].stat().st_size if place.file in files else 0
             if place.file > newest or place.offset > size:
-                return Piece((), self._end(), (CHANGED,))
+                return Piece((), _end(files), (CHANGED,))
             lines: list[bytes] = []
             left = LOOK_BYTES
             for number in range(place.file, newest + 1):
@@ -102,14 +103,9 @@ class UserLog:
             if path.exists() and path.stat().st_size < FILE_BYTES:
                 return
             if path.exists():
-                path.rename(self._path(self._newest()))
+                path.rename(self._path(_newest(self._files())))
             self._drop_old()
         reopen()
-
-    def _end(self) -> LogPosition:
-        files, newest = self._files(), self._newest()
-        number = newest if newest in files or not files else max(files)
-        return LogPosition(file=number, offset=_end_of_lines(files[number]) if number in files else 0)
 
     def _files(self) -> dict[int, Path]:
         """Return number -> file, with that which Envoy writes."""
@@ -120,11 +116,6 @@ class UserLog:
         }
         path = self._folder / LOG
         return {**files, max(files, default=0) + 1: path} if path.exists() else files
-
-    def _newest(self) -> int:
-        """Return the number of the file that Envoy writes, or will write."""
-        files = self._files()
-        return max(files, default=1) if (self._folder / LOG).exists() else max(files, default=0) + 1
 
     def _drop_old(self) -> None:
         """Remove renamed files but the newest, by which the files are numbered."""
@@ -151,6 +142,18 @@ class UserLog:
                 f"the router's log of users cannot be read: {error}",
                 hint="it is for the account that runs Envoy and the releases; look at its folder and the disk",
             ) from error
+
+
+def _newest(files: Mapping[int, Path]) -> int:
+    """Return the number of the file that Envoy writes, or will write."""
+    newest = max(files, default=0)
+    return newest if newest in files and files[newest].name == LOG else newest + 1
+
+
+def _end(files: Mapping[int, Path]) -> LogPosition:
+    newest = _newest(files)
+    number = newest if newest in files or not files else max(files)
+    return LogPosition(file=number, offset=_end_of_lines(files[number]) if number in files else 0)
 
 
 def _whole_lines(path: Path, start: int, most: int) -> tuple[list[bytes], int]:

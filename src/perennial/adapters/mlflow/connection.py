@@ -93,7 +93,8 @@ def reaching(url: str) -> Iterator[None]:
     except s3_errors() as error:
         raise TrackerUnavailable(
             f"the artifact store of MLflow failed: {error}",
-            hint="AWS_ENDPOINT_URL, AWS_SHARED_CREDENTIALS_FILE and the bucket of PERENNIAL_ARTIFACTS_URL",
+            hint="AWS_ENDPOINT_URL, AWS_CA_BUNDLE, AWS_SHARED_CREDENTIALS_FILE and the bucket of "
+            "PERENNIAL_ARTIFACTS_URL",
         ) from error
 
 

@@ -123,6 +123,7 @@ class MonitorMetrics(Collector):
             ("unknown", counts.unknown),
             ("foreign", counts.foreign),
             ("invalid", counts.invalid),
+            ("too often", counts.too_often),
         ):
             for source, count in by_source.items():
                 self._unusable.labels(source, reason).inc(count)

@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 from onnx import compose, helper, numpy_helper
 
-from perennial.core.recalibration.calibration import FLAT, SMALLEST, Calibration, Form
+from perennial.core.recalibration.calibration import FLAT, GREATEST, SMALLEST, Calibration, Form
 from perennial.errors import NotRecalibrable
 
 OLDEST = 13
@@ -24,9 +24,10 @@ SCORE: Nodes = [
     ("Mul", ["log_odds", "slope"], "sloped"),
     ("Add", ["sloped", "shift"], "shifted"),
     ("Sigmoid", ["shifted"], "wanted"),
-    ("Sub", ["wanted", GIVEN], "moved"),
+    ("Sub", ["wanted", "inside"], "moved"),
     ("Clip", ["moved", "down", "largest"], "bounded"),
-    ("Add", [GIVEN, "bounded"], ""),
+    ("Add", [GIVEN, "bounded"], "unclipped"),
+    ("Clip", ["unclipped", "zero", "one"], ""),
 ]
 CLASSES: Nodes = [
     ("Clip", [GIVEN, "smallest", "one"], "inside"),
@@ -88,7 +89,7 @@ def _node(kind: str, inputs: list[str], name: str) -> onnx.NodeProto:
 def _constants(calibration: Calibration) -> dict[str, np.ndarray]:
     shift = calibration.shift if calibration.form is Form.CLASSES else calibration.shift[0]
     numbers = {
-        "smallest": SMALLEST, "greatest": 1 - SMALLEST, "one": 1.0, "half": 0.5, "flat": FLAT,
+        "smallest": SMALLEST, "greatest": GREATEST, "zero": 0.0, "one": 1.0, "half": 0.5, "flat": FLAT,
         "slope": calibration.slope, "shift": shift, "largest": calibration.largest, "down": -calibration.largest,
     }  # fmt: skip
     constants = {name: np.array(number, dtype=np.float32) for name, number in numbers.items()}

@@ -14,9 +14,11 @@ from pydantic import AwareDatetime, Field
 
 from perennial.core.alerting.alert_messages import KINDS as ALERT_KINDS
 from perennial.core.alerting.alert_messages import AlertFact
+from perennial.core.assets import Reason
 from perennial.core.display import shown
 from perennial.core.events import Entry, Event, LedgerRow, SystemActor
 from perennial.core.frozen import Frozen
+from perennial.core.monitoring.worth.prospects import Withheld
 from perennial.core.payloads import LevelChange, RouteDifferences, TrafficMove, VersionFact
 from perennial.core.release.status import ReleaseStatus
 
@@ -142,7 +144,9 @@ def _what(entry: Entry) -> str:
     if entry.kind == Event.MONITOR_LEVEL:
         return "raises a drift alarm"
     if entry.kind == Event.RETRAIN_WITHHELD:
-        return "raises an alarm that a retraining would not help"
+        labels = Withheld.read(entry).reason is Reason.LABELS
+        asked = "has enough new labels, but" if labels else "raises an alarm that"
+        return f"{asked} a retraining would not help"
     if entry.kind in ALERT_KINDS:
         names = ", ".join(sorted({alert.name for alert in AlertFact.read(entry).untold}))
         return f"has no longer {names}" if entry.kind == Event.ALERT_RESOLVED else f"raises {names}"

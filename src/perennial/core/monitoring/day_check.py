@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 
 from pydantic import AwareDatetime, Field
@@ -95,6 +96,16 @@ class DayCheck(Frozen):
                 Level.WARN,
                 f"the newest stored feature value is {days[0]:.1f} days old, {days[1]:.1f} promised",
             )
+
+
+@dataclass(frozen=True)
+class KeptChecks:
+    """The checks of a model's days: the newest that can be read, the merged profiles, what cannot be read."""
+
+    newest: DayCheck | None = None
+    profile: tuple[ColumnProfile, ...] = ()
+    unread: tuple[str, ...] = ()
+    """A sentence for each file, with what to do."""
 
 
 def with_check(judged: MonitorVerdict, check: DayCheck | None) -> MonitorVerdict:

@@ -52,6 +52,15 @@ class ColumnDrift(Frozen):
     allowance: float = Field(ge=0, description="mean PSI of windows of this size without drift")
     p: float = Field(ge=0, le=1, description="p-value, adjusted for all columns")
     level: float = Field(gt=0, lt=1, description="p-value up to which the column has moved")
+    certain_p: float = Field(
+        1.0, ge=0, le=1, description="bound of the p-value, adjusted for all columns; of what is proven only"
+    )
+    warn_level: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="`certain_p` from which down a warning is in the budget; null: any proof",
+    )
     newest: Newest | None = Field(None, description="a newer part of the window that moved more")
     least: float | None = Field(
         None,
@@ -66,6 +75,11 @@ class ColumnDrift(Frozen):
     @property
     def is_proven(self) -> bool:
         return self.p <= self.level
+
+    @property
+    def is_certain(self) -> bool:
+        """Return True if a warning is within the budget of false ones."""
+        return self.is_proven and (self.warn_level is None or self.certain_p <= self.warn_level)
 
     @property
     def excess(self) -> float:

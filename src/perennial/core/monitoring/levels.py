@@ -6,7 +6,8 @@ The levels of the spec are compared with figures that noise alone does not reach
   the loss since then is estimated at the `retrain` level or more; a smaller one is a warning;
 - drift of the inputs is at most a warning, as is drift of the score: both also move when the model stays right. Feature
   drift reaches a level when at least `features_needed` columns are proven to have moved by more than it (`measured`); a
-  single one, or all of them together where none moved alone, is a watch;
+  single one, or all of them together where none moved alone, is a watch. What is proven, but not certain enough for the
+  budget of false warnings of a month (`alarm_budget`), is a watch too;
 - the accuracy of the window is at most a warning. It reaches a level when a one-sided 95 % test says that the drop,
   relative to the reference, is larger than the level: at every look one in twenty such tests errs, so it asks for
   nothing. Neighbouring rows are not independent, so its standard error comes from batch means (Schmeiser 1982, "Batch
@@ -34,6 +35,7 @@ from perennial.core.monitoring.harm_detector import Harm
 from perennial.core.monitoring_spec import Levels, MonitoringSpec, ShareLevels
 
 CONFIDENCE = 0.95
+UNCERTAIN = "; no warning, since chance does this more often than the budget of false drift warnings allows"
 
 
 class Level(StrEnum):
@@ -227,14 +229,19 @@ def _features(spec: MonitoringSpec, drifts: Sequence[ColumnDrift]) -> tuple[Leve
     together = next((drift for drift in drifts if drift.column == JOINT), None)
     texts = [str(drift) for drift in moved[:3]]
     level = Level.OK
+    far = unsure = ""
     if len(features) >= spec.features_needed:
         level = reached(spec.psi, features[spec.features_needed - 1].excess)
+        far = ", as far as level retrain" if level is Level.RETRAIN else ""
+        certain = sorted((drift for drift in features if drift.is_certain), key=lambda drift: -drift.excess)
+        held = len(certain) < spec.features_needed or certain[spec.features_needed - 1].excess < spec.psi.warn
+        if level.rank >= Level.WARN.rank and held:
+            level, unsure = Level.WATCH, UNCERTAIN
     if together is not None and together.excess >= spec.psi.watch and not moved:
         texts = [f"none alone, but how they depend on each other: {together}"]
     if texts and level is Level.OK:
         level = Level.WATCH
-    far = ", as far as level retrain" if level is Level.RETRAIN else ""
-    text = f"{len(moved)} of {len(features)} features moved{far}{': ' if texts else ''}{', '.join(texts)}"
+    text = f"{len(moved)} of {len(features)} features moved{far}{': ' if texts else ''}{', '.join(texts)}{unsure}"
     return _at_most_warn(level), text
 
 
@@ -243,7 +250,10 @@ def _score(spec: MonitoringSpec, drifts: Sequence[ColumnDrift]) -> tuple[Level, 
     if not scores:
         return Level.OK, "the score was not compared"
     worst = max(scores, key=lambda drift: (drift.excess, drift.psi))
-    return _at_most_warn(reached(spec.psi, worst.excess)), str(worst)
+    level = _at_most_warn(reached(spec.psi, worst.excess))
+    if level is Level.WARN and not any(s.is_certain and s.excess >= spec.psi.warn for s in scores):
+        return Level.WATCH, f"{worst}{UNCERTAIN}"
+    return level, str(worst)
 
 
 def _accuracy(

@@ -10,6 +10,7 @@ import numpy as np
 import scipy  # loads its parts when they are first used
 
 from perennial.core.monitoring import joint
+from perennial.core.monitoring.budget.certain import certain_p
 from perennial.core.monitoring.change import begins, in_words, shift_of_ranks
 from perennial.core.monitoring.dependence import Clusters, block_sums
 from perennial.core.monitoring.drift import JOINT, Bins, ColumnDrift, Newest, counts, psi, psis, shares
@@ -35,6 +36,7 @@ def measure(
     seed: int,
     answers: frozenset[str] = frozenset(),
     level: float = LEVEL,
+    warn_level: float | None = None,
 ) -> list[ColumnDrift]:
     """Return the drift of each column or array, in their order, then of all features together.
 
@@ -46,6 +48,7 @@ def measure(
         seed: seed of the permutations; the same input gives the same figures.
         answers: the columns that are answers, not features.
         level: share of looks without drift in which any column is called moved.
+        warn_level: share of them in which any may be called certain, if smaller; None: what is proven is certain.
 
     Raises:
         DataError: a sample has no rows, or the reference has a single group.
@@ -78,7 +81,8 @@ def measure(
     }
     # Columns in blocks of other lengths are permuted by themselves: each kind gets its part of the level.
     able = max(1, sum(kind.least_p <= level for kind in kinds.values()))
-    drifts = {}
+    drifts: dict[str, ColumnDrift] = {}
+    strict = warn_level if warn_level is not None and warn_level < level else None
     for kind in kinds.values():
         block, orders = kind.block, Permutations.drawn(kind.rows, kind.reference, DRAWS, seed)
         figures = {
@@ -95,6 +99,11 @@ def measure(
                 drifts[name] = joint.drift(waves, together, block, orders, adjusted, bins, level)
             else:
                 drifts[name] = _column(name, pooled[name], block, orders, adjusted, bins, level)
+            if strict is not None:
+                bound = 1.0
+                if name != JOINT and drifts[name].is_proven:
+                    bound = min(1.0, len(columns) * certain_p(figures[name], orders))
+                drifts[name] = drifts[name].model_copy(update={"certain_p": bound, "warn_level": strict})
     return [drifts[name] for name in needs]
 
 

@@ -14,6 +14,9 @@ import numpy as np
 from perennial.core.monitoring.drift import Bins, counts, psi, shares
 from perennial.core.monitoring.max_t import PARTS
 
+SCREENED = 5.0
+"""Seconds between two readings of all logs that ask whether a look is due before its time."""
+
 
 @dataclass(frozen=True)
 class Screen:

@@ -14,6 +14,8 @@ import numpy as np
 from scipy.special import stdtrit
 
 from perennial.core.monitoring.batch_means import batch_mean
+from perennial.core.monitoring.budget.certain import log_tail
+from perennial.core.monitoring.dependence import JOINED, Clusters
 from perennial.core.monitoring.drift import Bins, ColumnDrift, counts, psi, shares
 
 UNITS = (60, 1000, 3600, 100, 24, 1024, 2.54, 12, 0.4536, 1.609)
@@ -71,7 +73,11 @@ def _fault(name: str, reference: np.ndarray, window: np.ndarray, bins: int, same
 
 
 def newly_missing(
-    columns: Mapping[str, tuple[np.ndarray, np.ndarray]], group: np.ndarray, asked: np.ndarray, more: float
+    columns: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    group: np.ndarray,
+    asked: np.ndarray,
+    more: float,
+    certain: float | None = None,
 ) -> tuple[str, ...]:
     """Return a sentence per feature whose share of missing values has grown by `more` at least, and provably.
 
@@ -81,6 +87,7 @@ def newly_missing(
     Args:
         columns: name -> values of the reference, float [n], and of the window, float [m]; NaN where missing.
         group, asked: [n] and [m], the cluster of each row.
+        certain: level at which the bound of a permutation test of blocks (`certain`) must prove it, too.
     """
     absent = {
         name: tuple(np.isnan(values).astype(float) for values in pair) for name, pair in columns.items()
@@ -95,8 +102,19 @@ def newly_missing(
         t = float(stdtrit(min(later.batches, earlier.batches) - 1, 1 - ERRS / len(absent)))
         if later.value - earlier.value <= t * math.hypot(later.error, earlier.error):
             continue
+        if certain is not None and _missing_p(before, after, group, asked) * len(absent) > certain:
+            continue
         texts.append(f"{name} is missing in {after.mean():.0%} of the rows, {before.mean():.0%} before")
     return tuple(texts)
+
+
+def _missing_p(before: np.ndarray, after: np.ndarray, group: np.ndarray, asked: np.ndarray) -> float:
+    """Return a bound of the chance of so many missing values in the window, had blocks come in any order."""
+    blocks = Clusters.of(group, asked).blocks(JOINED)
+    rows = np.concatenate([np.bincount(block) for block in blocks])
+    sums = np.concatenate([np.bincount(*pair) for pair in zip(blocks, (before, after), strict=True)])
+    later = len(rows) - int(blocks[0].max()) - 1
+    return math.exp(log_tail(sums - rows * (sums.sum() / rows.sum()), later))
 
 
 def repeated(reference: np.ndarray, window: np.ndarray, more: float) -> str:

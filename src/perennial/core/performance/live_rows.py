@@ -8,8 +8,10 @@ from perennial.core.governance.document import Section, Table
 from perennial.core.monitoring.day_check import ColumnProfile, DayCheck
 
 
-def live_rows(check: DayCheck | None, profile: Sequence[ColumnProfile]) -> Section:
-    """Return what the newest check found, and the figures of each column over all days."""
+def live_rows(
+    check: DayCheck | None, profile: Sequence[ColumnProfile], unread: Sequence[str] = ()
+) -> Section:
+    """Return what the newest check found, the figures of each column over all days, and which files were left out."""
     text = "No day was checked: `perennial monitor check` does so each day."
     if check is not None:
         text = (
@@ -29,7 +31,7 @@ def live_rows(check: DayCheck | None, profile: Sequence[ColumnProfile]) -> Secti
         for column in profile
     ]
     header = ("column", "rows", "missing", "different values", "mean", "least", "median", "most")
-    return Section(title="Live rows", text=(text,), tables=(Table(header=header, rows=tuple(rows)),))
+    return Section(title="Live rows", text=(text, *unread), tables=(Table(header=header, rows=tuple(rows)),))
 
 
 def _shown(value: float | None) -> str:

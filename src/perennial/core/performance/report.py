@@ -51,6 +51,9 @@ class PerformanceReport(Frozen):
     profile: tuple[ColumnProfile, ...] = Field(
         (), description="columns of the daily profiles of this time, merged"
     )
+    unread: tuple[str, ...] = Field(
+        (), description="files of daily checks that cannot be read, and what to do"
+    )
 
     @property
     def predictions(self) -> int:
@@ -75,7 +78,7 @@ def make_document(report: PerformanceReport, pictures: Sequence[Picture]) -> Doc
             _anomalies(report),
             *_business(report),
             _traffic(report),
-            live_rows(report.check, report.profile),
+            live_rows(report.check, report.profile, report.unread),
             Section(
                 title="What happened",
                 text=() if report.events else ("No entry of the ledger is about this time.",),

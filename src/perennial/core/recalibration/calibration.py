@@ -22,7 +22,10 @@ from perennial.core.tasks.regression import Regression
 from perennial.core.tasks.score import ScoreTask
 
 SMALLEST = 2.0**-20
-"""Probabilities are kept this far from 0 and 1 before a logarithm; float32 holds 1 - 2**-20 exactly."""
+"""Probabilities are kept this far from 0 before a logarithm."""
+GREATEST = 1 - 2.0**-12
+"""Scores above have these log-odds. Near 1 float32 has steps of 2**-24: the last digit, which differs with the rows of
+a request, would move a calibrated answer by more than an explanation may miss it."""
 SLOPES = (0.2, 5.0)
 SHIFTS = (-10.0, 10.0)
 FLAT = 1e-30
@@ -56,7 +59,10 @@ class Calibration(Frozen):
             return answer + self.shift[0]
         if self.form is Form.SCORE:
             wanted = scipy.special.expit(self.slope * _log_odds(answer) + self.shift[0])
-            return np.asarray(answer + np.clip(wanted - answer, -self.largest, self.largest))
+            moved = np.clip(wanted - np.clip(answer, SMALLEST, GREATEST), -self.largest, self.largest)
+            return np.asarray(
+                np.clip(answer + moved, 0.0, 1.0)
+            )  # beyond the ends the order of the answers stays
         moved = scipy.special.softmax(self.slope * _logs(answer) + np.array(self.shift), axis=1) - answer
         distance = np.abs(moved).sum(axis=1, keepdims=True) / 2
         return np.asarray(answer + moved * np.minimum(1.0, self.largest / np.maximum(distance, FLAT)))
@@ -108,7 +114,7 @@ def losses(form: Form, answer: np.ndarray, target: np.ndarray) -> np.ndarray:
 
 
 def _log_odds(score: np.ndarray) -> np.ndarray:
-    known = np.clip(np.asarray(score, dtype=float), SMALLEST, 1 - SMALLEST)
+    known = np.clip(np.asarray(score, dtype=float), SMALLEST, GREATEST)
     return np.asarray(np.log(known / (1 - known)))
 
 

@@ -101,8 +101,19 @@ def gather(
         outcome: a key of `OUTCOME_KINDS`.
         policy: whose labels and rewards count.
     """
+    return outcomes_of(experiment, outcome, read_experiment(experiment, predictions), feedback, policy)
+
+
+def read_experiment(experiment: Experiment, predictions: PredictionLog) -> pd.DataFrame:
+    """Return the rows of the log that belong to an A/B test; no file from before its start is read."""
     log = assigned_predictions(predictions.read(experiment.model, since=experiment.since), experiment.name)
-    log = log[log["at"] < experiment.until]
+    return log[log["at"] < experiment.until]
+
+
+def outcomes_of(
+    experiment: Experiment, outcome: str, log: pd.DataFrame, feedback: FeedbackStore, policy: FeedbackSpec
+) -> ExperimentData:
+    """Return what `gather` does, from the rows of `read_experiment`."""
     users = count_users(log)
     log = log[log.groupby("unit")["arm"].transform("nunique") == 1] if len(log) else log
     since = experiment.since
@@ -147,8 +158,9 @@ def running_figures(
 def _figures(
     experiment: Experiment, predictions: PredictionLog, feedback: FeedbackStore, policy: FeedbackSpec
 ) -> list[VariantFigures]:
-    right = gather(experiment, "right", predictions, feedback, policy)
-    reward = gather(experiment, "reward", predictions, feedback, policy)
+    log = read_experiment(experiment, predictions)
+    right = outcomes_of(experiment, "right", log, feedback, policy)
+    reward = outcomes_of(experiment, "reward", log, feedback, policy)
     return [
         VariantFigures(
             experiment=experiment.name,

@@ -6,10 +6,24 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+from perennial.core.assets import Reason
 from perennial.core.events import SystemActor
 from perennial.core.monitoring.enough_labels import decide_on_labels
-from perennial.core.monitoring.retraining import Hold, Retrain, retraining_event, retraining_requests
-from perennial.core.monitoring.worth.prospects import Backtest
+from perennial.core.monitoring.retraining import (
+    ASK_AGAIN,
+    Hold,
+    Retrain,
+    retraining_event,
+    retraining_requests,
+)
+from perennial.core.monitoring.worth.prospects import (
+    Backtest,
+    Withheld,
+    still_withheld,
+    unpromising,
+    withheld_before,
+    withheld_entry,
+)
 from perennial.core.monitoring.worth.reluctance import fruitless_in_a_row, retrainings
 from perennial.core.release.traffic import Target
 from perennial.core.spec import ModelSpec
@@ -49,6 +63,9 @@ def back_test_champion(spec: ModelSpec, ports: BackTestPorts | MonitorPorts, now
 def request_for_labels(spec: ModelSpec, ports: MonitorPorts, now: datetime) -> Retrain | Hold:
     """Request a retraining where enough labels came since the champion's training.
 
+    Where the spec wants a gain and the back-test shows none, no training starts, and a person is alerted; these labels
+    ask again after a week, as they would have done after a training.
+
     Raises:
         DataError: no version has traffic.
         SchedulerUnavailable: nothing was started and nothing is recorded.
@@ -65,20 +82,33 @@ def request_for_labels(spec: ModelSpec, ports: MonitorPorts, now: datetime) -> R
         fruitless_in_a_row(retrainings(past)),
         now,
     )
-    if isinstance(decision, Retrain):
-        rows = spec.retraining.prospects.backtest_rows
-        backtest = back_test(spec, target, known.tail(rows), ports.references, now) if rows else None
-        # The same key until it is recorded: a call that was killed before costs no second training.
-        key = f"labels-{target.digest[:12]}-{len(retraining_requests(past))}"
-        extra = retraining_event(
-            decision.reason,
-            decision.text,
-            who=SystemActor.MONITOR,
-            key=key,
-            digest=target.digest,
-            backtest=backtest,
-        )
-        raise_and_record(spec.name, extra, SystemActor.MONITOR, ports.ledger, ports.scheduler, now)
+    if isinstance(decision, Hold):
+        return decision
+    if alert := still_withheld(
+        past, target.digest, Reason.LABELS, max(spec.retraining.cooldown, ASK_AGAIN), now
+    ):
+        return Hold(why=withheld_before(alert))
+    policy = spec.retraining.prospects
+    rows = policy.backtest_rows
+    backtest = back_test(spec, target, known.tail(rows), ports.references, now) if rows else None
+    # The same key until it is recorded: a call that was killed before costs no second training.
+    key = f"labels-{target.digest[:12]}-{len(retraining_requests(past))}"
+    if backtest is not None and (doubt := unpromising(backtest, policy)):
+        entry = withheld_entry(
+            spec.name, SystemActor.MONITOR, target.digest, key, decision.reason, decision.text, [doubt], backtest,
+            now,
+        )  # fmt: skip
+        ports.ledger.append(entry)
+        return Hold(why=f"withheld: {Withheld.read(entry).why}")
+    extra = retraining_event(
+        decision.reason,
+        decision.text,
+        who=SystemActor.MONITOR,
+        key=key,
+        digest=target.digest,
+        backtest=backtest,
+    )
+    raise_and_record(spec.name, extra, SystemActor.MONITOR, ports.ledger, ports.scheduler, now)
     return decision
 
 

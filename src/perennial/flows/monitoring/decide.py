@@ -23,6 +23,7 @@ from perennial.core.monitoring.worth.prospects import (
     DoubtKind,
     Withheld,
     still_withheld,
+    withheld_before,
     withheld_entry,
 )
 from perennial.core.monitoring.worth.reluctance import fruitless_in_a_row, reluctant, retrainings, why_longer
@@ -83,10 +84,8 @@ def withhold_or_go_on(
     now: datetime,
 ) -> tuple[Retrain | Hold, Backtest | None]:
     """Hold a training that would not help, and alert a person once in a cooldown; else return it with its back-test."""
-    if alert := still_withheld(rows.past, target.digest, spec.retraining.cooldown, now):
-        return Hold(
-            why=f"withheld at {alert.entry.at:%Y-%m-%d %H:%M:%S} UTC: {Withheld.read(alert.entry).why}"
-        ), None
+    if alert := still_withheld(rows.past, target.digest, decision.reason, spec.retraining.cooldown, now):
+        return Hold(why=withheld_before(alert)), None
     trained = since_training(rows.past, target.digest, now)
     since = min(trained, look_back(now))
     answered = labelled_answers(spec, target.digest, since, ports.predictions, ports.feedback)
@@ -113,6 +112,7 @@ def withhold_or_go_on(
         SystemActor.MONITOR,
         target.digest,
         rows.key,
+        decision.reason,
         decision.text,
         doubts,
         ahead.backtest,

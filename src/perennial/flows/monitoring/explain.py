@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from perennial.core.input_spec import VOCABULARY
 from perennial.core.monitoring.drift import ColumnDrift
 from perennial.core.monitoring.levels import Level, MonitorVerdict
-from perennial.core.monitoring.upstream import faults, newly_missing, repeated, silent
+from perennial.core.monitoring.upstream import ERRS, faults, newly_missing, repeated, silent
+from perennial.core.monitoring.views.vocabulary import unseen
 from perennial.core.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -18,11 +20,19 @@ if TYPE_CHECKING:
 
 
 def explained(
-    spec: ModelSpec, reference: pd.DataFrame, window: pd.DataFrame, judged: MonitorVerdict, now: datetime
+    spec: ModelSpec,
+    reference: pd.DataFrame,
+    window: pd.DataFrame,
+    judged: MonitorVerdict,
+    now: datetime,
+    warn_level: float | None = None,
 ) -> MonitorVerdict:
     """Return the verdict with what explains it; a fault of the source is at least a warning, of the traffic a watch.
 
+    A fault that is proven, but not certain enough for the budget of false warnings, is a watch.
+
     Args:
+        warn_level: as of `measure`.
         reference, window: rows in time order, features under their own names; the window has `at` and `request`.
     """
     policy = spec.monitoring
@@ -35,18 +45,24 @@ def explained(
     counted = spec.features.bucket_columns
     inputs = {name: _values(name, reference, window) for name in names if name not in counted}
     asked = window["request"].to_numpy()
-    broken = (
-        *newly_missing(
-            inputs, reference[spec.evaluation.group].to_numpy(), asked, policy.upstream.newly_missing
-        ),
-        *faults(columns, judged.drifts, policy.bins, policy.psi.watch),
-    )
+    group, more = reference[spec.evaluation.group].to_numpy(), policy.upstream.newly_missing
+    strict = warn_level if warn_level is not None and warn_level < ERRS else None
+
+    def found(certain: bool) -> tuple[str, ...]:
+        drifts = [drift for drift in judged.drifts if drift.is_certain or not certain]
+        return (
+            *newly_missing(inputs, group, asked, more, strict if certain else None),
+            *faults(columns, drifts, policy.bins, policy.psi.watch),
+        )
+
+    broken = found(certain=False)
+    warns = bool(broken) and bool(found(certain=True))
     rows = reference[names].to_numpy(dtype=float), window[names].to_numpy(dtype=float)
     times = [moment.to_pydatetime() for moment in window["at"]]
     copies = repeated(*rows, more=policy.upstream.repeated)
     pause = silent(times, now, policy.every, policy.upstream.silence)
     odd = tuple(text for text in (copies, pause) if text)
-    least = Level.WARN if broken else Level.WATCH if odd else Level.UNSURE
+    least = Level.WARN if warns else Level.WATCH if broken or odd else Level.UNSURE
     first = len(judged.causes)
     return judged.model_copy(
         update={
@@ -58,6 +74,7 @@ def explained(
                 *odd,
                 *judged.reasons[first:],
                 *_since(judged.drifts, times, policy.psi.watch),
+                *_unseen(spec, reference, window, judged.drifts),
             ),
         }
     )
@@ -65,6 +82,17 @@ def explained(
 
 def _values(name: str, reference: pd.DataFrame, window: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     return reference[name].to_numpy(dtype=float), window[name].to_numpy(dtype=float)
+
+
+def _unseen(
+    spec: ModelSpec, reference: pd.DataFrame, window: pd.DataFrame, drifts: Sequence[ColumnDrift]
+) -> Iterator[str]:
+    """Return how much of each vocabulary that moved the reference never had."""
+    for drift in drifts:
+        columns = list(spec.features.viewed(drift.column)) if drift.column.endswith(VOCABULARY) else []
+        if columns and drift.excess >= spec.monitoring.psi.watch:
+            share = unseen(reference[columns].to_numpy(), window[columns].to_numpy())
+            yield f"{drift.column}: the reference never had {share:.1%} of its n-grams, hashed"
 
 
 def _since(drifts: Sequence[ColumnDrift], at: Sequence[datetime], watch: float) -> Iterator[str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from perennial.core.events import Entry, Event, LedgerRow, SystemActor
-from perennial.core.monitoring.alarm_budget import AlarmBudget
+from perennial.core.monitoring.budget.alarm_budget import AlarmBudget
 from perennial.core.monitoring.day_check import with_check
 from perennial.core.monitoring.drift import ColumnDrift
 from perennial.core.monitoring.feedback_counts import FeedbackCounts
@@ -132,13 +132,13 @@ def monitor_model(
         judged = verdict(policy, (), None, None, len(window), seen.requests, seen.unknown, refused)
         return MonitorResult(spec.name, now, target, judged, Hold(why=judged.reasons[0]))
     report = folders.reports / spec.name / f"{now:%Y%m%dT%H%M%S}.html"
-    drifts = ports.drift.compare(spec, reference, window, report)
+    drifts = ports.drift.compare(spec, reference, window, report, ports.budget.warn_level)
     if ports.early is not None:
         ports.early.looked(spec, target.digest, reference, window)
     harm = None if detector is None else detector.harm
     votes = ports.watched.votes(spec, ports.feedback).about(window)
     judged = _judge(spec, reference, seen, drifts, votes, refused, harm)
-    judged = explained(spec, reference, window, judged, now)
+    judged = explained(spec, reference, window, judged, now, ports.budget.warn_level)
     day, problems = newest_check(folders.reports, spec, target, now)
     judged = with_check(judged, day)
     judged = judged.model_copy(update={"estimated": accuracy_estimated(spec, reference, window)})

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from perennial.core.monitoring.day_check import ColumnProfile, DayCheck
+from perennial.core.monitoring.day_check import KeptChecks
 from perennial.core.monitoring_spec import BusinessSpec
 from perennial.core.performance.anomalies import anomalies
 from perennial.core.performance.cluster_mean import ClusterMean, difference
@@ -51,10 +51,7 @@ class ReportPorts:
 
     Raises SpecError where the query does not run.
     """
-    checks: Callable[[str, date], tuple[DayCheck | None, tuple[ColumnProfile, ...]]] = lambda model, since: (
-        None,
-        (),
-    )
+    checks: Callable[[str, date], KeptChecks] = lambda model, since: KeptChecks()
     """Model and first day -> newest check of a day, and the merged profiles since."""
 
 
@@ -77,7 +74,7 @@ def performance_report(
     events = Counter(
         str(row.entry.kind) for row in ports.ledger.rows(spec.name) if since <= row.entry.at <= now
     )
-    check, profile = ports.checks(spec.name, since.date())
+    kept = ports.checks(spec.name, since.date())
     report = PerformanceReport(
         model=spec.name,
         made=now,
@@ -94,8 +91,9 @@ def performance_report(
         traffic=traffic,
         events=dict(sorted(events.items())),
         units={name: metric.unit for name, metric in spec.monitoring.business.items()},
-        check=check,
-        profile=profile,
+        check=kept.newest,
+        profile=kept.profile,
+        unread=kept.unread,
     )
     return report.model_copy(update={"recommendations": recommend(report, spec)})
 

@@ -12,6 +12,7 @@ from perennial.core.experiment.live_experiment import VariantFigures
 from perennial.core.monitoring.feedback_counts import FeedbackCounts
 from perennial.core.monitoring.levels import MonitorVerdict
 from perennial.core.monitoring.retraining import Retrain
+from perennial.core.monitoring.screen import SCREENED
 from perennial.core.spec import ModelSpec
 from perennial.errors import PerennialError
 from perennial.flows.experiment.analyse import ExperimentPorts
@@ -21,9 +22,6 @@ from perennial.flows.governance.identity import NO_MODEL
 from perennial.flows.monitoring.following.schedule import Schedule
 from perennial.flows.monitoring.monitor import MonitorFolders, MonitorPorts, MonitorResult, monitor_model
 from perennial.ports import Ledger
-
-SCREENED = 5.0
-"""Seconds between two readings of all logs that ask whether a look is due before its time."""
 
 
 class MonitorGauges(Protocol):
@@ -84,6 +82,7 @@ def _record_unusable(counts: FeedbackCounts, ledger: Ledger, now: datetime) -> N
         "unknown": dict(counts.unknown),
         "foreign": dict(counts.foreign),
         "invalid": dict(counts.invalid),
+        "too_often": dict(counts.too_often),
         "broken": counts.broken,
         "broken_predictions": counts.broken_predictions,
     }

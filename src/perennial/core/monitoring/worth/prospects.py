@@ -13,6 +13,7 @@ from enum import StrEnum
 import numpy as np
 from pydantic import AwareDatetime, Field
 
+from perennial.core.assets import Reason
 from perennial.core.events import Entry, Event, LedgerRow, Payload
 from perennial.core.frozen import Frozen
 from perennial.core.monitoring.levels import AccuracyEstimate
@@ -51,11 +52,16 @@ class Backtest(Frozen):
     )
 
     @property
+    def promises(self) -> bool:
+        """Whether a gain is likely: the whole interval is above zero, on enough requests answered otherwise."""
+        return self.gain is not None and self.gain.changes >= FEWEST_CHANGES and self.gain.low > 0
+
+    @property
     def in_words(self) -> str:
         """The likely gain in a sentence."""
         if self.gain is None:
             return f"no back-test: {self.learnt} and {self.judged} labelled answers, or no cheap model for this task"
-        if self.gain.changes >= FEWEST_CHANGES and self.gain.low > 0:
+        if self.promises:
             words = "a gain is likely"
         elif self.gain.high < 0:
             words = "no gain is likely"
@@ -68,6 +74,7 @@ class Withheld(Payload):
     """Payload of RETRAIN_WITHHELD."""
 
     why: str
+    reason: Reason | None = Field(None, description="what would have asked; None: an alarm")
     doubts: tuple[Doubt, ...] = ()
     backtest: Backtest | None = None
 
@@ -128,14 +135,25 @@ def no_gain(backtest: Backtest, spec: ProspectsSpec) -> Doubt | None:
     return Doubt(kind=DoubtKind.BACKTEST, text=f"{backtest.in_words}, {spec.least_gain:g} is needed")
 
 
+def unpromising(backtest: Backtest, spec: ProspectsSpec) -> Doubt | None:
+    """Return a doubt about a training that only new labels ask for, where one is not wanted without a likely gain.
+
+    An alarm is evidence that something is wrong, so a back-test must exclude a gain to hold it (`no_gain`). Labels are
+    evidence of nothing: the gain itself must be proven.
+    """
+    if spec.labels_need_gain and not backtest.promises:
+        return Doubt(kind=DoubtKind.BACKTEST, text=backtest.in_words)
+    return no_gain(backtest, spec)
+
+
 def withheld_entry(
-    model: str, actor: str, digest: str, window: str, alarm: str, doubts: Iterable[Doubt],
+    model: str, actor: str, digest: str, window: str, reason: Reason, asked: str, doubts: Iterable[Doubt],
     backtest: Backtest | None, now: datetime,
 ) -> Entry:  # fmt: skip
-    """Return the ledger entry of an alarm that started no training; it is the alert for a person.
+    """Return the ledger entry of an alarm, or of enough labels, that started no training; it is the alert for a person.
 
     Args:
-        digest: of the champion. window: key of the judged window. alarm: finding that would have asked.
+        digest: of the champion. window: key of the judged window. asked: finding that would have asked.
     """
     doubts = tuple(doubts)
     return Entry(
@@ -145,8 +163,9 @@ def withheld_entry(
         model=model,
         digest=digest,
         payload={
-            "why": f"{alarm}; a retraining would not help: {'; '.join(doubt.text for doubt in doubts)}",
+            "why": f"{asked}; a retraining would not help: {'; '.join(doubt.text for doubt in doubts)}",
             "window": window,
+            "reason": reason.value,
             "doubts": [doubt.model_dump(mode="json") for doubt in doubts],
             "backtest": None if backtest is None else backtest.model_dump(mode="json"),
         },
@@ -154,14 +173,23 @@ def withheld_entry(
 
 
 def still_withheld(
-    rows: Iterable[LedgerRow], digest: str, cooldown: timedelta, now: datetime
+    rows: Iterable[LedgerRow], digest: str, reason: Reason, cooldown: timedelta, now: datetime
 ) -> LedgerRow | None:
-    """Return the alert about this champion within the cooldown, which is not raised again; None without one."""
+    """Return the alert about this champion within the cooldown, which is not raised again; None without one.
+
+    What is said about new labels holds no alarm: a loss that is proven meanwhile is another matter.
+    """
     alerts = [
         row
         for row in rows
         if row.entry.kind == Event.RETRAIN_WITHHELD
         and row.entry.digest == digest
         and now < row.entry.at + cooldown
+        and (reason is Reason.LABELS or Withheld.read(row.entry).reason is not Reason.LABELS)
     ]
     return alerts[-1] if alerts else None
+
+
+def withheld_before(alert: LedgerRow) -> str:
+    """Return in words when and why an alert (`still_withheld`) was raised."""
+    return f"withheld at {alert.entry.at:%Y-%m-%d %H:%M:%S} UTC: {Withheld.read(alert.entry).why}"

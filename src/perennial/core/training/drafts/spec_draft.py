@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import TypeAdapter
 
 from perennial.core.data_spec import CsvForm, Split
-from perennial.core.input_spec import InputKind, InputSpec, by_name
+from perennial.core.input_spec import VOCABULARY, InputKind, InputSpec, by_name
 from perennial.core.training.drafts.column_roles import Conclusion, Role
 from perennial.core.training.drafts.table_profile import TableProfile
 from perennial.core.training.drafts.thresholds import Thresholds, number, quote, rounded, thresholds
@@ -102,6 +102,7 @@ def spec_text(
         if series is None
         else series.watched
     )
+    words = [f"{name}{VOCABULARY}" for name, given in types.items() if given.buckets is not None]
     origin = draft.path or "a query"
     unlabelled = (
         "    unlabelled: drop  # rows without a target teach nothing\n" if draft.drops_unlabelled else ""
@@ -164,7 +165,7 @@ gate:
         parity=parity if draft.is_auto or template_of(draft.template).trees else "1.0e-4",
         tolerance=values.tolerance,
         licences="".join(listed),
-        watched="".join(f"    - {quote(name)}\n" for name in watched),
+        watched="".join(f"    - {quote(name)}\n" for name in [*watched, *words]),
         needed=min(2, len(watched)),
         explanation=_explanation(profile, len(inputs), 1 if series is None else series.horizon),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from perennial import catalog
 from perennial.core.input_spec import by_name
-from perennial.core.monitoring.day_check import BrokenRule, ColumnProfile, DayCheck
+from perennial.core.monitoring.day_check import BrokenRule, ColumnProfile, DayCheck, KeptChecks
 from perennial.core.monitoring.drift import SCORE
 from perennial.core.monitoring.upstream import newly_missing
 from perennial.core.monitoring.volume import MOST_DAYS, DayRequests, requests_of, volumes
@@ -131,17 +131,38 @@ def newest_check(
     return check if speaks else None, ()
 
 
-def kept_checks(
-    reports: Path, model: str, since: date, profiler: Callable[[], Profiler]
-) -> tuple[DayCheck | None, tuple[ColumnProfile, ...]]:
-    """Return the newest check, and the columns of all profiles since a day together.
+def kept_checks(reports: Path, model: str, since: date, profiler: Callable[[], Profiler]) -> KeptChecks:
+    """Return the newest check that can be read, and the columns of all profiles since a day together.
 
-    Raises:
-        MalformedInput: a file cannot be read, or holds something else.
+    A damaged file is left out and told; the check of its day can be made anew.
     """
+    unread: list[str] = []
+    newest = None
+    for path in sorted(_folder(reports, model).glob("*.json"), reverse=True):
+        try:
+            newest = _read(path)
+            break
+        except MalformedInput as error:
+            unread.append(f"{error.message} ({error.hint})")
     kept = sorted(_folder(reports, model).glob("*.bin"))
     paths = [path for path in kept if date.fromisoformat(path.stem) >= since]
-    return _newest(reports, model), profiler().merged(paths) if paths else ()
+    columns = _merged(paths, profiler(), unread) if paths else ()
+    return KeptChecks(newest, columns, tuple(unread))
+
+
+def _merged(paths: Sequence[Path], profiler: Profiler, unread: list[str]) -> tuple[ColumnProfile, ...]:
+    """Return the columns of all profiles that can be read; add what to do about the others to `unread`."""
+    try:
+        return profiler.merged(paths)
+    except MalformedInput:
+        readable = []
+        for path in paths:
+            try:
+                profiler.merged([path])
+                readable.append(path)
+            except MalformedInput as error:
+                unread.append(f"{error.message} ({_made_anew(path)})")
+        return profiler.merged(readable)
 
 
 def _newest(reports: Path, model: str) -> DayCheck | None:
@@ -168,12 +189,17 @@ def _read(path: Path) -> DayCheck:
     except ValidationError as error:
         raise MalformedInput(
             f"{path} is no check of a day as this version writes it: {error}",
-            hint="delete it, or check the day again",
+            hint=_made_anew(path),
         ) from error
     except OSError as error:
         raise MalformedInput(
             f"{path} cannot be read: {error.strerror}", hint="let the account of the monitor read it"
         ) from error
+
+
+def _made_anew(path: Path) -> str:
+    """Return what to do about a damaged file of a day."""
+    return f"perennial monitor check {path.parent.name} --day {path.stem} makes it anew"
 
 
 def _keep_newest(folder: Path) -> None:
