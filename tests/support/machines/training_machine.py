@@ -44,6 +44,7 @@ class TrainingMachine:
         folder.mkdir()
         git(folder, "clone", "-q", str(plant.project), str(project))
         key = shutil.copy(plant.signing_key_file, folder / "signing.pem")
+        trusted = shutil.copytree(plant.trusted_keys_folder, folder / "trusted")
         overlay = shutil.copytree(str(plant.spec_overlay), folder / "overlay")
         credentials = shutil.copy(environment["AWS_SHARED_CREDENTIALS_FILE"], folder / "s3")
         password = account_file.read(plant.accounts_file)[Role.TRAINING.value].password
@@ -54,7 +55,8 @@ class TrainingMachine:
             given[f"{name}_file"] = str(folder / name)
         given |= {
             "project": str(project), "home": str(folder / "state"), "spec_overlay": str(overlay),
-            "signing_key": str(key), "airflow_server": plant.airflow_url, "airflow_executor": CELERY,
+            "signing_key": str(key), "trusted_keys": str(trusted),
+            "airflow_server": plant.airflow_url, "airflow_executor": CELERY,
             "workers_training": "1", "workers_light": "0",
         }  # fmt: skip
         self._environment = {
@@ -63,6 +65,8 @@ class TrainingMachine:
             "AWS_SHARED_CREDENTIALS_FILE": str(credentials),
             "PATH": f"{BIN}:/usr/local/bin:/usr/bin:/bin", "HOME": str(folder), "TMPDIR": str(folder),
             "USER": "trainer",  # Airflow asks for a name
+            # The code under test is another user's checkout, unlike an installation.
+            "GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "safe.directory", "GIT_CONFIG_VALUE_0": "*",
         }  # fmt: skip
         if self._prefix:
             for path in (folder, *folder.rglob("*")):
