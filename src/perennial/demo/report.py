@@ -186,11 +186,16 @@ def next_line(result: DemoResult) -> str:
 
 
 def commands_line(settings: Settings, model: str) -> str:
-    """Return the line that says how commands see the demo: its project, its state and its spec."""
+    """Return the line that says how commands see the demo: its project, its state, its spec and its budget."""
+    warnings, usual = (
+        settings.false_drift_warnings_per_month,
+        Settings.model_fields["false_drift_warnings_per_month"].default,
+    )
     variables = {
         "PERENNIAL_PROJECT": None if settings.project == default_project() else settings.project,
         "PERENNIAL_HOME": settings.home,
         "PERENNIAL_SPEC_OVERLAY": settings.spec_overlay,
+        "PERENNIAL_FALSE_DRIFT_WARNINGS_PER_MONTH": None if warnings == usual else f"{warnings:g}",
     }
     given = (f"{name}={shlex.quote(str(value))}" for name, value in variables.items() if value is not None)
     return f"commands   export {' '.join(given)}; perennial retrain effect {model}\n"

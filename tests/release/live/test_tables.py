@@ -186,8 +186,9 @@ def labelled(releases, name: str, table: pd.DataFrame, key: str) -> None:
         assert sent.status_code == 200, sent.text
 
 
+@pytest.mark.timeout(2400)  # a training and MLflow's server, besides
 def test_a_recalibration_is_made_released_and_taken_back_from_a_shell(releases, monkeypatch, capsys):
-    """Over an MLflow server with accounts, as `perennial local up` starts it; what needs it is a process of its own."""
+    """Over an MLflow server with accounts, as `perennial local up` starts it. The test is the release account."""
     name, table = "calibrated", datasets.load_breast_cancer(as_frame=True).frame
     overlay = {
         **OVERLAY,
@@ -210,10 +211,11 @@ def test_a_recalibration_is_made_released_and_taken_back_from_a_shell(releases, 
 
         def release(version: str) -> None:
             sign_in(monkeypatch, "ann")
-            assert "AWAITING_APPROVAL" in perennial("release", "start", name, "--version", version)
+            assert main(["release", "start", name, "--version", version]) == 0
+            assert "AWAITING_APPROVAL" in capsys.readouterr().out
             sign_in(monkeypatch, "bob")
             assert main(["release", "approve", name]) == 0
-            perennial("release", "reconcile", name, "--until-final", "--every", "0.2")
+            assert main(["release", "reconcile", name, "--until-final", "--every", "0.2"]) == 0
             assert router.route(name).stable.version == version
             releases.stack.wait_healthy(name)
 
