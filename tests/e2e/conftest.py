@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import yaml
 from serving_stack import free_ports
 
 from perennial.settings import Settings
@@ -66,22 +65,14 @@ class Stack:
         return found
 
 
-RISKS = ("low_risk", "medium_risk", "high_risk")
-
-
 def make_stack(folder: Path) -> Stack:
-    """Return the settings of a stack in `folder`: those of the demo, but each candidate needs an approval."""
-    values = yaml.safe_load((ROOT / "configs" / "demo" / f"{MODEL}.yaml").read_text())
-    values |= {"approval": dict.fromkeys(RISKS, 1)}
-    specs = folder / "overlay"
-    specs.mkdir()
-    (specs / f"{MODEL}.yaml").write_text(yaml.safe_dump(values))
+    """Return the settings of a stack in `folder`: those of the demo, on free ports."""
     names = ("mlflow", "airflow", "envoy", "monitor")
     ports = free_ports(len(names) + 6)
     given = {f"port_{name}": port for name, port in zip(names, ports, strict=False)}
     given |= {
         "home": folder / "parent" / "state",
-        "spec_overlay": specs,
+        "spec_overlay": ROOT / "configs" / "demo",
         "false_drift_warnings_per_month": 1e6,
         "ports_stable": f"{ports[-3]},{ports[-2]}",
         "ports_canary": str(ports[-1]),

@@ -10,11 +10,11 @@ from sklearn.metrics import roc_auc_score
 
 from perennial import catalog
 from perennial.core.monitoring.measured import measure
-from perennial.demo.scenario import SIMULATED_KNOWN as KNOWN
-from perennial.demo.scenario import SIMULATED_SHIFT as SHIFT
 from perennial.history import prepare
 from perennial.history.simulator import Drift, SimulationScenario, simulate
 
+KNOWN, SHIFT = 110, 120
+"""Last cycle of a calm history, and the cycle at which the default drift begins."""
 SMALL = {"cycles": 40, "tests": 120}
 
 

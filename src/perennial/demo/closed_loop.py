@@ -12,10 +12,8 @@ from typing import Any
 from perennial import catalog
 from perennial.core.assets import Reason
 from perennial.core.certificates.roles import ProcessRole
-from perennial.core.events import Event, LedgerRow, SystemActor
+from perennial.core.events import LedgerRow, SystemActor
 from perennial.core.governance.client_keys import Right
-from perennial.core.monitoring.levels import Level
-from perennial.core.payloads import LevelChange, RetrainRequest
 from perennial.core.release.phase import Phase
 from perennial.core.release.status import ReleaseStatus
 from perennial.core.spec import ModelSpec
@@ -24,11 +22,11 @@ from perennial.demo.approver import approve
 from perennial.demo.events import EventLog, TimedEvent
 from perennial.demo.release_observer import ReleaseObserver
 from perennial.demo.replay import Batch, RequestReplay
-from perennial.demo.report import DemoResult
+from perennial.demo.report import DemoResult, NextRetraining
+from perennial.demo.retraining_watch import RetrainingWatch, in_words
 from perennial.errors import ReleaseError, ToolError
 from perennial.flows.feedback.sources import add_source
 from perennial.flows.governance.client_keys import add_key
-from perennial.flows.monitoring.retrain import request_retraining
 from perennial.serving.access.client_keys import ClientKeys
 from perennial.serving.evidence.sources import FeedbackSources
 from perennial.settings import Settings
@@ -37,6 +35,8 @@ from perennial.wiring.certificates import page_verify
 
 MEASURED = 600
 """Labels after the second promotion: enough for the effect, and for a back-test of the next retraining."""
+CARRYING = (Phase.SHADOW, Phase.CANARY, Phase.PROMOTING)
+"""Phases of a release that need requests."""
 CLIENT = "pipeline"
 """Name of the demo as a client."""
 
@@ -60,8 +60,11 @@ class DemoPlan:
     """The shift, in words for a person."""
     window: int
     """Labelled predictions per point of the picture."""
-    patience: float
-    """Seconds after a warning of the monitor in which harm may be proven; then the demo asks as a person."""
+    patience: float = 0.0
+    """Seconds after a warning of the monitor in which harm may be proven; then the demo asks as a person. Not used
+    where the spec says how many labels are enough."""
+    meanwhile: float = 1.0
+    """Share of the rate while a training or an approval is waited for, so that the recorded requests last."""
     problem: Callable[[], BaseException | None] = lambda: None
     """Error of a thread of the demo, if there is one."""
 
@@ -80,6 +83,7 @@ class ClosedLoop:
         self.settings = settings
         self.plan = plan
         self.by_person = by_person
+        self.rate = rate
         self.spec: ModelSpec = catalog.spec(plan.model, settings)
         self.store = database.store(settings)
         self.password = monitoring.airflow_password(settings)
@@ -90,6 +94,7 @@ class ClosedLoop:
             page_verify(settings, ProcessRole.AIRFLOW),
         )
         self.events = EventLog(say)
+        self.retrainings = RetrainingWatch(self.spec, settings, self.store.ledger)
         self.observer = ReleaseObserver(
             plan.model, self.store.releases, traffic.router(settings), self.events
         )
@@ -143,14 +148,14 @@ class ClosedLoop:
         )
         replay.start()
         try:
-            self._wait(lambda: plan.shifted_from <= replay.counts.batch, 240, "the shifted batches")
+            self._wait(lambda: plan.shifted_from <= replay.counts.batch, 600, "the shifted batches")
             shift = replay.batch_started[replay.counts.batch]
             self.events.note(f"batch {replay.counts.batch}: {plan.shift}", "shift", shift)
             # Not the entry's time: that is the start of the monitor's pass, before it read the window.
             text, alarm = self._asked_for_retraining()
             retrained = self._retraining()
             status = self._wait_champion(first)
-            self._wait_labels()
+            further = self._further_retraining(status)
         finally:
             replay.stop()
         return DemoResult(
@@ -164,57 +169,82 @@ class ClosedLoop:
             retrained=retrained,
             steps=self.observer.steps,
             counts=replay.counts,
+            gate=status.gate,
+            further=further,
         )
 
-    def _wait_labels(self) -> None:
-        """Wait until so many labels are stored that the effect of the new champion can be measured."""
-        promoted = datetime.now(UTC)
-
-        def enough() -> bool:
-            stored = self.store.feedback.labels(since=promoted)
-            return len(stored.get(self.plan.label_source, {})) >= MEASURED
-
-        self._wait(enough, 240, "labels of the new champion's answers")
+    def _labels_since(self, since: datetime) -> int:
+        return len(self.store.feedback.labels(since=since).get(self.plan.label_source, {}))
 
     def _asked_for_retraining(self) -> tuple[str, TimedEvent]:
-        """Wait until the monitor has proven harm, or has warned for a while; then ask as a person.
+        """Wait until enough labels came, or harm is proven, and return why a retraining is made."""
+        if (enough := self.spec.retraining.enough_labels) is None:
+            return self._alarmed()
 
-        Drift alone is a warning, and in real cycles, which differ much, harm may need more cycles than a demo has.
-        """
-        self._wait(lambda: self._newest_request() or self._warning(), 240, "an alarm or a warning")
-        deadline = time.monotonic() + self.plan.patience
-        self._wait(lambda: self._newest_request() or time.monotonic() > deadline, 240, "an alarm")
-        if (row := self._newest_request()) is not None:
-            text = RetrainRequest.read(row.entry).text
-            return text, self.events.note(f"the monitor raises a retraining: {text}", "drift")
-        text = f"the monitor warns: {'; '.join(self._warning() or ())}"
-        noted = self.events.note(f"the demo asks for a retraining as a person: {text}", "drift")
-        request_retraining(
-            self.plan.model, Reason.PERSON, text, CLIENT, self.store.ledger,
-            monitoring.scheduler(self.settings), datetime.now(UTC),
-        )  # fmt: skip
+        def asked() -> LedgerRow | str | None:
+            if self.replay.counts.labels >= enough:
+                self.retrainings.ask_for_labels()
+            rows = self.retrainings.requests()
+            return rows[-1] if rows else self.retrainings.withheld(self._champion())
+
+        answer = self._wait(asked, 600, "enough labels for a retraining")
+        if isinstance(answer, LedgerRow):
+            text = in_words(answer)
+            return text, self.events.note(f"a retraining is requested: {text}", "enough labels")
+        text = f"the demo shows a release all the same, though {answer}"
+        noted = self.events.note(f"the demo asks for a retraining as a person: {text}", "a person asks")
+        self.retrainings.ask_as_person(text, CLIENT)
         return text, noted
 
-    def _newest_request(self) -> LedgerRow | None:
-        rows = self.store.ledger.rows(self.plan.model, kinds=[Event.RETRAIN_REQUESTED])
-        return rows[-1] if rows else None
+    def _champion(self) -> str:
+        """Return the digest of the newest release, which has succeeded."""
+        status = self.observer.status()
+        return status.candidate.digest if status is not None else ""
 
-    def _warning(self) -> tuple[str, ...] | None:
-        """Return the reasons of the newest change of level, where it is at least a warning."""
-        rows = self.store.ledger.rows(self.plan.model, kinds=[Event.MONITOR_LEVEL])
-        changes = [LevelChange.read(row.entry) for row in rows]
-        warned = [change for change in changes if change.to in (Level.WARN, Level.RETRAIN)]
-        return warned[-1].reasons[:1] if warned else None
+    def _alarmed(self) -> tuple[str, TimedEvent]:
+        """Wait until the monitor has proven harm, or has warned for a while; then ask as a person."""
+        watch = self.retrainings
+        self._wait(lambda: watch.requests() or watch.warning(), 240, "an alarm or a warning")
+        deadline = time.monotonic() + self.plan.patience
+        self._wait(lambda: watch.requests() or time.monotonic() > deadline, 240, "an alarm")
+        if rows := watch.requests():
+            text = in_words(rows[-1])
+            return text, self.events.note(f"the monitor raises a retraining: {text}", "drift")
+        text = f"the monitor warns: {'; '.join(watch.warning() or ())}"
+        noted = self.events.note(f"the demo asks for a retraining as a person: {text}", "drift")
+        watch.ask_as_person(text, CLIENT)
+        return text, noted
+
+    def _further_retraining(self, status: ReleaseStatus) -> NextRetraining | None:
+        """Wait for labels of the new champion; return what became of the retraining that they ask for, if they do."""
+        promoted, enough = datetime.now(UTC), self.spec.retraining.enough_labels
+        if enough is None:
+            self._wait(lambda: self._labels_since(promoted) >= MEASURED, 240, "labels of the new champion")
+            return None
+
+        def decided() -> NextRetraining | None:
+            if self._labels_since(status.entered_at) >= enough:
+                self.retrainings.ask_for_labels()
+            if why := self.retrainings.withheld(status.candidate.digest):
+                return NextRetraining(made=False, why=why)
+            asked = self.retrainings.requests()[1:]
+            return NextRetraining(made=True, why=in_words(asked[-1])) if asked else None
+
+        further = self._wait(decided, 600, "labels of the new champion")
+        made = "is requested" if further.made else "is not made"
+        self.events.note(f"a further retraining {made}: {further.why}", "" if further.made else "withheld")
+        return further
 
     def _retraining(self) -> datetime:
         """Follow the DAG run of the asset event; returns its end time."""
         train = f"train_{self.plan.model}"
+        self.replay.rate = self.rate * self.plan.meanwhile
 
         def started() -> str | None:
             runs = [run for run in self.airflow.runs(train) if run["run_type"].startswith("asset")]
             return runs[0]["dag_run_id"] if runs else None
 
-        run = self._wait(started, 60, "Airflow to start the training")
+        run = self._wait(started, 300, "Airflow to start the training")
         self.events.note("Airflow starts the training on the asset event", "retraining")
         self.airflow.follow(train, run, self.events.note, timeout=900)
         return datetime.now(UTC)
@@ -224,6 +254,8 @@ class ClosedLoop:
 
         def done() -> ReleaseStatus | None:
             status = self.observer.status()
+            carrying = status is not None and status.phase in CARRYING
+            self.replay.rate = self.rate * (1.0 if carrying else self.plan.meanwhile)
             if status is None or (previous is not None and status.release_id == previous.release_id):
                 return None
             if status.phase is Phase.AWAITING_APPROVAL:
@@ -235,7 +267,10 @@ class ClosedLoop:
                 )
             return status if status.phase is Phase.SUCCEEDED else None
 
-        return self._wait(done, 600, "the release")
+        try:
+            return self._wait(done, 600, "the release")
+        finally:
+            self.replay.rate = self.rate
 
     def _approve(self, status: ReleaseStatus, by_person: bool) -> None:
         if status.release_id in self.approved:

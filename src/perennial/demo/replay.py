@@ -66,7 +66,7 @@ class RequestReplay(threading.Thread):
         url: Envoy's address.
         model: model whose predict endpoint gets the requests.
         batches: in order; read one at a time, so that they may be made meanwhile.
-        rate: requests a second.
+        rate: requests a second; may be changed meanwhile.
         finished: called with the number of a fresh batch after its labels are sent; must not take long.
         key: key of the source of the labels.
         client_key: API key, where clients need one.

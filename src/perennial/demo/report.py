@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from perennial.core.display import shown
 from perennial.core.monitoring.worth.effect import Effect
+from perennial.core.release.gate_report import GateReport
 from perennial.demo.events import EventLog
 from perennial.demo.release_observer import StepTraffic
 from perennial.demo.replay import ReplayCounts
@@ -19,6 +20,14 @@ from perennial.settings import Settings
 
 if TYPE_CHECKING:
     from rich.table import Table
+
+
+@dataclass(frozen=True)
+class NextRetraining:
+    """What became of the retraining that the labels of the new champion asked for."""
+
+    made: bool
+    why: str
 
 
 @dataclass(frozen=True)
@@ -36,6 +45,10 @@ class DemoResult:
     retrained: datetime
     steps: list[StepTraffic]
     counts: ReplayCounts
+    gate: GateReport | None = None
+    """Gate of the second champion."""
+    further: NextRetraining | None = None
+    """None: nothing asked, see `next_gain`."""
     accuracy: dict[str, float] = field(default_factory=dict)
     """Percent of right answers by stage."""
     effect: Effect | None = None
@@ -57,7 +70,9 @@ class DemoResult:
             "retrained_in_s": self.seconds(self.retrained, self.drift_seen),
             "accuracy_percent": self.accuracy,
             "effect": None if self.effect is None else self.effect.model_dump(mode="json"),
-            "next_retraining": self.next_gain or None,
+            "gate": None if self.gate is None else _gate(self.gate),
+            "next_retraining": (self.next_gain if self.further is None else self.further.why) or None,
+            "next_retraining_made": self.further is not None and self.further.made,
             "requests": self.counts.sent,
             "failed_requests": self.counts.failed,
             "first_failures": self.counts.first_failures,
@@ -107,7 +122,8 @@ def show(
                 f"retrained in {summary['retrained_in_s']} s\n"
                 f"accuracy: {'; '.join(f'{stage} {value:g} %' for stage, value in result.accuracy.items())}\n"
                 f"{effect_line(result.effect)}\n"
-                f"a further retraining was not made: {result.next_gain or 'not back-tested'}\n"
+                f"{gate_line(result.gate)}\n"
+                f"{next_line(result)}\n"
                 f"champion: {result.champion}; requests: {result.counts.sent}, failed: {result.counts.failed}; "
                 f"labels received: {result.counts.labels}",
                 lines=True,
@@ -140,6 +156,33 @@ def effect_line(effect: Effect | None) -> str:
         f"{figures.new:.4f}, gain {figures} (95 %) on {effect.labels} labelled requests, "
         f"which {effect.against} answered again"
     )
+
+
+def gate_line(gate: GateReport | None) -> str:
+    """Return in a line what the gate proved of the second champion."""
+    if gate is None:
+        return "gate: not known"
+    gains = [f"{rule.observed} ({rule.needed})" for rule in gate.rules if rule.rule == "improvement"]
+    why = "; ".join(("", *gate.risk_reasons))
+    return f"gate: {gate.verdict.value}, risk {gate.risk.value}{why}; improvement {'; '.join(gains)}"
+
+
+def _gate(gate: GateReport) -> dict[str, Any]:
+    return {
+        "verdict": gate.verdict.value,
+        "risk": gate.risk.value,
+        "rules": {
+            rule.rule: {"verdict": rule.verdict.value, "observed": rule.observed} for rule in gate.rules
+        },
+    }
+
+
+def next_line(result: DemoResult) -> str:
+    """Return in a line what became of a further retraining."""
+    if result.further is None:
+        return f"a further retraining was not made: {result.next_gain or 'not back-tested'}"
+    made = "requested" if result.further.made else "not made"
+    return f"a further retraining was {made}: {result.further.why}"
 
 
 def commands_line(settings: Settings, model: str) -> str:

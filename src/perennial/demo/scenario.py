@@ -1,4 +1,4 @@
-"""Scenario of the demo: the CI history, its shift, and the ingestion of finished cycles."""
+"""Scenario of the demo: the CI history, what the first champion knows of it, and the ingestion of finished cycles."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from perennial.core.spec import ModelSpec
 from perennial.demo.replay import Batch
 from perennial.errors import ChecksumMismatch, DatasetMissing
 from perennial.history import prepare
-from perennial.history.simulator import SimulationScenario, simulate
+from perennial.history.simulator import Drift, SimulationScenario, simulate
 from perennial.history.store import HistoryStore
 from perennial.ports import Features
 
@@ -34,7 +34,9 @@ class DemoScenario:
     known_until: int
     """Last cycle of the first champion's training data."""
     shifted_from: int
-    """First cycle with shifted failures."""
+    """First cycle whose failures are not those that the first champion knows."""
+    shift: str
+    """That shift, in words for a person."""
 
     @property
     def examples(self) -> pd.DataFrame:
@@ -61,8 +63,12 @@ def body(row: Any) -> dict[str, Any]:
     }
 
 
-IOFROL_KNOWN, IOFROL_SHIFT = 112, 120
-SIMULATED_KNOWN, SIMULATED_SHIFT = 110, 120
+IOFROL_KNOWN, IOFROL_SHIFT = 18, 19
+"""The first month: few cycles, in most of which nearly every test fails. What follows for a year is different."""
+SIMULATED_KNOWN, SIMULATED_SHIFT = 30, 32
+SIMULATED = SimulationScenario(
+    drifts=(Drift(kind="failure_rate", at_cycle=SIMULATED_SHIFT, strength=0.75, share=0.4),)
+)
 
 
 def choose_scenario(fetch_iofrol: Callable[[], Path], scenario: SimulationScenario) -> DemoScenario:
@@ -72,11 +78,22 @@ def choose_scenario(fetch_iofrol: Callable[[], Path], scenario: SimulationScenar
     try:
         path = fetch_iofrol()
     except (DatasetMissing, ChecksumMismatch) as error:
-        frame = simulate(scenario)
-        why = f"the real data is not available ({error.message})"
-        return DemoScenario(f"simulator (seed {scenario.seed})", why, frame, SIMULATED_KNOWN, SIMULATED_SHIFT)
-    why = "real test executions of ABB Robotics; the failures rise for real in the later cycles"
-    return DemoScenario("iofrol", why, iofrol.read(path), IOFROL_KNOWN, IOFROL_SHIFT)
+        return DemoScenario(
+            source=f"simulator (seed {scenario.seed})",
+            why=f"the real data is not available ({error.message})",
+            frame=simulate(scenario),
+            known_until=SIMULATED_KNOWN,
+            shifted_from=SIMULATED_SHIFT,
+            shift="two tests of five begin to fail on a bad rig",
+        )
+    return DemoScenario(
+        source="iofrol",
+        why="real test executions of ABB Robotics; the first champion learns from their first month",
+        frame=iofrol.read(path),
+        known_until=IOFROL_KNOWN,
+        shifted_from=IOFROL_SHIFT,
+        shift="from here on the cycles are those after its month",
+    )
 
 
 class Arrivals:

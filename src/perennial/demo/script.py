@@ -9,9 +9,8 @@ from perennial import catalog
 from perennial.demo import stage
 from perennial.demo.closed_loop import DemoPlan
 from perennial.demo.report import DemoResult
-from perennial.demo.scenario import Arrivals, choose_scenario
+from perennial.demo.scenario import SIMULATED, Arrivals, choose_scenario
 from perennial.history import datasets
-from perennial.history.simulator import SimulationScenario
 from perennial.history.store import HistoryStore
 from perennial.settings import Settings
 from perennial.wiring import training
@@ -20,14 +19,14 @@ MODEL = "test_failure_predictor"
 WINDOW = 500
 """Labelled predictions per point of the picture: many, because CI cycles differ much from each other."""
 
-PATIENCE = 30.0
-"""Seconds: in real cycles harm is seldom proven within a demo."""
+MEANWHILE = 0.25
+"""Share of the rate during a training: the recorded cycles are some minutes of requests."""
 
 
 def run(settings: Settings, rate: float, say: stage.Say, by_person: bool = False) -> DemoResult:
     """Run the whole demo from fresh state to the report; the arguments are those of `stage.play`."""
     stage.clear(settings, say)
-    scenario = choose_scenario(lambda: _fetch(settings), SimulationScenario())
+    scenario = choose_scenario(lambda: _fetch(settings), SIMULATED)
     say(f"history for this demo: {scenario.source}; {scenario.why}")
     if settings.state.exists():
         shutil.rmtree(settings.state)
@@ -47,9 +46,9 @@ def run(settings: Settings, rate: float, say: stage.Say, by_person: bool = False
             batches=scenario.batches(),
             finished=arrivals.cycle,
             shifted_from=scenario.shifted_from,
-            shift="the failures shift",
+            shift=scenario.shift,
             window=WINDOW,
-            patience=PATIENCE,
+            meanwhile=MEANWHILE,
             problem=lambda: arrivals.error,
         )
 

@@ -76,7 +76,8 @@ def finish(loop: ClosedLoop, result: DemoResult) -> None:
     log = releasing.prediction_log(settings).read(plan.model)
     known = accuracy.labelled(log, labels, threshold)
     result.accuracy.update(accuracy.by_stage(known, result.shift_began, result.first, result.champion))
-    result = replace(result, effect=_effect(loop), next_gain=_next_gain(loop))
+    next_gain = _next_gain(loop) if result.further is None else ""
+    result = replace(result, effect=_effect(loop), next_gain=next_gain)
     first = log["at"].min().floor("us").to_pydatetime()
     title = f"{plan.model}: {result.source}, {result.counts.sent} requests, {result.counts.failed} failed"
     picture.draw(folder / "loop.png", log, known, loop.events.events, first, title, plan.window)
