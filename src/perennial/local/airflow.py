@@ -179,6 +179,8 @@ def environment(settings: Settings, part: str) -> dict[str, str]:
         "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.5",
         "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(home / "logs"),
         "AIRFLOW__LOGGING__LOGGING_LEVEL": "WARNING",
+        # What a step prints is what a person looks for in the log of its task.
+        "AIRFLOW__LOGGING__NAMESPACE_LEVELS": "airflow.task.hooks=INFO",
         "AIRFLOW__METRICS__STATSD_ON": "false",
         "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "false",
     }

@@ -34,7 +34,7 @@ class TrainingMachine:
     Args:
         uid: of its user.
         plant: settings of the plant, whose account `training` and key that signs it gets.
-        environment: of the plant's processes; what is not a setting of ours holds here, too.
+        environment: of the plant's processes; what it says of S3 and Airflow holds here, too.
     """
 
     def __init__(self, uid: int, folder: Path, plant: Settings, environment: Mapping[str, str]) -> None:
@@ -60,7 +60,7 @@ class TrainingMachine:
             "workers_training": "1", "workers_light": "0",
         }  # fmt: skip
         self._environment = {
-            **{name: value for name, value in environment.items() if not name.startswith("PERENNIAL_")},
+            **{name: value for name, value in environment.items() if name.startswith(("AWS_", "AIRFLOW__"))},
             **{f"PERENNIAL_{name.upper()}": value for name, value in given.items()},
             "AWS_SHARED_CREDENTIALS_FILE": str(credentials),
             "PATH": f"{BIN}:/usr/local/bin:/usr/bin:/bin", "HOME": str(folder), "TMPDIR": str(folder),
