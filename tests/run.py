@@ -98,10 +98,10 @@ PRODUCTION = Lane("production", "production")
 """Only when it is asked for: it starts servers of a production."""
 LEFTOVERS = (PLAIN,)
 """Lanes that compute; they run beside the others and get only what CPU those leave."""
-FIRST = (E2E, PRODUCTION)
-"""Lanes that mostly wait for servers, one after the other, before everything else."""
-BESIDE = ((SERVERS,), (TRAFFIC,))
-"""Chains that begin when the demo's whole stack has stopped: they use few cores, and the stack needs all of them."""
+FIRST = (E2E, PRODUCTION, TRAFFIC)
+"""Lanes that mostly wait for servers, or measure what clients see: one after the other, before everything else."""
+BESIDE = (SERVERS,)
+"""Lanes that begin when the demo's whole stack has stopped: they use few cores, and the stack needs all of them."""
 LANES, ASKED = (PLAIN, SERVERS, E2E, TRAFFIC), (GPU, PRODUCTION)
 
 
@@ -111,13 +111,12 @@ def run_lanes(lanes: list[Lane], options: list[str], reports: Path, fast: bool) 
     `LEFTOVERS` write to the terminal as they go; the output of the others follows at the end. A lane without
     another one beside it does so at once.
     """
-    chains = [[lane for lane in chain if lane in lanes] for chain in (LEFTOVERS, (*FIRST, GPU), *BESIDE)]
-    after_e2e = [lane for chain in BESIDE for lane in chain]
+    chains = [[lane for lane in chain if lane in lanes] for chain in (LEFTOVERS, (*FIRST, GPU), BESIDE)]
     alone = len(lanes) == 1
     quiet = []
     while any(chains):
         for chain in chains:
-            if not chain or (chain[0] in after_e2e and E2E in chains[1]):
+            if not chain or (chain[0] in BESIDE and E2E in chains[1]):
                 continue
             lane, polite = chain[0], chain is chains[0] and not alone
             if lane.process is None:
