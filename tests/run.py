@@ -98,10 +98,10 @@ PRODUCTION = Lane("production", "production")
 """Only when it is asked for: it starts servers of a production."""
 LEFTOVERS = (PLAIN,)
 """Lanes that compute; they run beside the others and get only what CPU those leave."""
-FIRST = (E2E, PRODUCTION, TRAFFIC)
-"""Lanes that mostly wait for servers, or measure what clients see: one after the other, before everything else."""
-BESIDE = (SERVERS,)
-"""Lanes that begin when the demo's whole stack has stopped: they use few cores, and the stack needs all of them."""
+FIRST = (E2E, PRODUCTION)
+"""Lanes of whole plants, one after the other, before everything else."""
+BESIDE = (SERVERS, TRAFFIC)
+"""Lanes that begin when the demo's whole stack has stopped, one after the other: the stack needs all cores."""
 LANES, ASKED = (PLAIN, SERVERS, E2E, TRAFFIC), (GPU, PRODUCTION)
 
 
