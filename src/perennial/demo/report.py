@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class NextRetraining:
-    """What became of the retraining that the labels of the new champion asked for."""
+    """Decision about the retraining that the labels of the new champion asked for."""
 
     made: bool
     why: str

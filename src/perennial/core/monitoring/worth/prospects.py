@@ -53,7 +53,7 @@ class Backtest(Frozen):
 
     @property
     def promises(self) -> bool:
-        """Whether a gain is likely: the whole interval is above zero, on enough requests answered otherwise."""
+        """Return whether a gain is likely: the whole interval is above zero, on enough requests answered otherwise."""
         return self.gain is not None and self.gain.changes >= FEWEST_CHANGES and self.gain.low > 0
 
     @property
