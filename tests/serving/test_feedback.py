@@ -36,7 +36,7 @@ class Store:
         self.rewards: dict[str, float] = {}
         self.down = False
 
-    def put(self, labels, received, source) -> int:
+    def put(self, labels, received, source, models) -> int:
         self.sources.add(source)
         if self.down:
             raise ConnectionError("away")
