@@ -76,7 +76,10 @@ def approve_in_mlflow(chromium: str, settings: Settings, key: str) -> None:
         row = page.get_by_role("row").filter(has=page.get_by_role("cell", name="approval", exact=True))
         row.get_by_test_id("editable-table-button-edit").click(timeout=60_000)
         row.get_by_role("textbox").fill("approved")
-        row.get_by_role("button", name="Save").click()
+        # The cell reads "approved" while it is edited, too: what counts is the answer of the server.
+        with page.expect_response(lambda answer: answer.url.endswith("/set-tag"), timeout=60_000) as saved:
+            row.get_by_role("button", name="Save").click()
+        assert saved.value.ok, saved.value.status
         page.get_by_role("cell", name="approved", exact=True).wait_for(timeout=30_000)
         browser.close()
 
