@@ -7,6 +7,8 @@ from urllib.parse import parse_qs, urlsplit
 
 from pydantic import BaseModel, Field, field_validator
 
+BUCKET, FOLDER = r"s3://[a-z0-9][a-z0-9.-]+", r"(/[A-Za-z0-9._=-]+)"
+"""Patterns of a bucket of object storage, and of a folder in it."""
 LOCAL, CELERY = "LocalExecutor", "CeleryExecutor"
 """Executors of Airflow: the scheduler runs the tasks itself, or workers take them from queues."""
 TRAINING, LIGHT = "training", "light"
@@ -72,7 +74,7 @@ class BackendSettings(BaseModel):
     )
     work_store: str | None = Field(
         None,
-        pattern=r"^s3://[a-z0-9][a-z0-9.-]+(/[A-Za-z0-9._=-]+)+$",
+        pattern=f"^{BUCKET}{FOLDER}+$",
         description="where the work folders of trainings are kept between their steps, as s3://bucket/folder, for "
         "workers on several machines; a folder of this machine by default",
     )
@@ -81,7 +83,7 @@ class BackendSettings(BaseModel):
     )
     exchange: str | None = Field(
         None,
-        pattern=r"^(s3://[a-z0-9][a-z0-9.-]+(/[A-Za-z0-9._=-]+)*|file:///.+)$",
+        pattern=f"^({BUCKET}{FOLDER}*|file:///.+)$",
         description="where the two halves exchange files, as s3://bucket/folder",
     )
     machine: str | None = Field(

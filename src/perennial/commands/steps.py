@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from perennial import catalog
+from perennial.backend_settings import BUCKET, FOLDER
 from perennial.commands.evaluation.bounds import show as show_bounds
 from perennial.commands.identity import actor, reason_option, reason_text_option
 from perennial.commands.output import JSON, now, print_json, print_table, print_text
@@ -31,8 +32,8 @@ workdir_option = click.option(
     "--workdir", type=click.Path(path_type=Path), help="Work folder  [default: data/MODEL in the project]"
 )
 
-ADDRESS = re.compile(r"s3://[a-z0-9][a-z0-9.-]+(/[A-Za-z0-9._=-]+)+|file:///.+")
-"""Of a folder in object storage."""
+ADDRESS = re.compile(f"{BUCKET}{FOLDER}+|file:///.+")
+"""Form of the address of a folder in object storage."""
 
 
 def kept_work(step: Callable[..., None]) -> Callable[..., None]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -149,23 +149,18 @@ def forgotten_of(connection: Connection, source: str) -> list[ForgottenComments]
 def forget_comments(database: Database, rule: ForgottenComments) -> int:
     """Delete the comments of a rule, also in the history; return how many reviews had one."""
     with database.writing() as connection:
-        forgotten = list(_forgotten(connection, rule, rule.prediction))
-        note_changes(connection, dict(forgotten), dict(forgotten))
+        forgotten = _forget(connection, rule, rule.prediction)
+        models = dict(forgotten)
+        note_changes(connection, models, models)
     return len(forgotten)
 
 
-def _forget(connection: Connection, rule: ForgottenComments, prediction: str) -> dict[str, str]:
-    """Delete the comments of a rule about a prediction; return the predictions of these reviews with their models."""
-    return dict(_forgotten(connection, rule, prediction))
-
-
-def _forgotten(
-    connection: Connection, rule: ForgottenComments, prediction: str | None
-) -> Iterator[tuple[str, str]]:
-    """Delete the comments of a rule about one prediction or all; yield prediction and model of each review."""
+def _forget(connection: Connection, rule: ForgottenComments, prediction: str | None) -> list[tuple[str, str]]:
+    """Delete the comments of a rule about a prediction or all; return prediction and model of each such review."""
     mine = (table.c.source == rule.source) & (table.c.received_us <= microseconds(rule.until))
     for name in {prediction, rule.prediction} - {None}:
         mine &= table.c.prediction_id == name
+    forgotten = []
     for row in connection.execute(select(table).where(mine).order_by(table.c.prediction_id, *ORDER)).all():
         review = Review.model_validate_json(row.body)
         if review.comment is None:
@@ -177,4 +172,5 @@ def _forgotten(
             .where(same, table.c.received_us == row.received_us)
             .values(body=kept.model_dump_json(), digest=kept.digest)
         )
-        yield row.prediction_id, row.model
+        forgotten.append((row.prediction_id, row.model))
+    return forgotten

@@ -9,7 +9,7 @@ from itertools import islice
 from types import MappingProxyType
 from typing import TypeVar
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import ColumnElement, Connection, func, select, true
 from sqlalchemy.exc import IntegrityError
 
 from perennial.adapters.sql import schema as tables
@@ -187,17 +187,11 @@ class SqlFeedback:
         return read_changes(self._database, model, after)
 
     def labels_of(self, predictions: Collection[str]) -> BySource:
-        table = tables.feedback
-        query = select(table.c.source, table.c.prediction_id, table.c.value).where(table.c.kind == LABEL)
-        values: dict[str, dict[str, float]] = {}
-        with self._database.reading() as connection:
-            for names in _chunks(predictions):
-                for source, name, value in connection.execute(query.where(table.c.prediction_id.in_(names))):
-                    values.setdefault(source, {})[name] = value
-        return values
+        about = tables.feedback.c.prediction_id
+        return self._values(LABEL, (about.in_(names) for names in _chunks(predictions)))
 
     def labels(self, since: datetime | None = None) -> BySource:
-        return self._values(LABEL, since)
+        return self._values(LABEL, [_since(since)])
 
     def label_times(self, since: datetime | None = None) -> Mapping[str, float]:
         table = tables.feedback
@@ -214,7 +208,7 @@ class SqlFeedback:
             return len(_put(connection, REWARD, rewards, received, source))
 
     def rewards(self, since: datetime | None = None) -> BySource:
-        return self._values(REWARD, since)
+        return self._values(REWARD, [_since(since)])
 
     def put_reviews(
         self,
@@ -241,16 +235,21 @@ class SqlFeedback:
         with self._database.reading() as connection:
             return forgotten_of(connection, source)
 
-    def _values(self, kind: str, since: datetime | None) -> BySource:
+    def _values(self, kind: str, parts: Iterable[ColumnElement[bool]]) -> BySource:
+        """Return source -> prediction id -> value of the rows that meet one of the conditions, a query each."""
         table = tables.feedback
         query = select(table.c.source, table.c.prediction_id, table.c.value).where(table.c.kind == kind)
-        if since is not None:
-            query = query.where(table.c.received_us >= microseconds(since))
         values: dict[str, dict[str, float]] = {}
         with self._database.reading() as connection:
-            for source, name, value in connection.execute(query):
-                values.setdefault(source, {})[name] = value
+            for part in parts:
+                for source, name, value in connection.execute(query.where(part)):
+                    values.setdefault(source, {})[name] = value
         return values
+
+
+def _since(since: datetime | None) -> ColumnElement[bool]:
+    """Return the condition of what was received at or after a time; None: of everything."""
+    return true() if since is None else tables.feedback.c.received_us >= microseconds(since)
 
 
 def _put(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from perennial.encryption.server_side import VARIABLE, upload_arguments
@@ -44,40 +45,40 @@ def _places(settings: Settings) -> dict[str, str]:
 
 
 def _listed(place: str) -> str:
+    with _opened(place) as (files, bucket, prefix):
+        files.call_s3("list_objects_v2", Bucket=bucket, Prefix=f"{prefix}/", MaxKeys=1)
+    return f"{place} answers"
+
+
+@contextmanager
+def _opened(place: str) -> Iterator[tuple[Any, str, str]]:
+    """Yield the file system of S3, and the bucket and the prefix of a place; without the bucket it is a ToolError."""
     bucket, _, prefix = place.removeprefix(S3).partition("/")
     try:
         with storage(place) as files:
-            files.call_s3("list_objects_v2", Bucket=bucket, Prefix=f"{prefix}/", MaxKeys=1)
+            yield files, bucket, prefix
     except FileNotFoundError as error:
         raise ToolError(f"{place}: {error}", hint="does the bucket exist?") from error
-    return f"{place} answers"
 
 
 def _looked_at(check: str, place: str, wanted: dict[str, str]) -> Finding:
     heads: list[tuple[str, dict[str, Any]]] = []
-    bucket, _, prefix = place.removeprefix(S3).partition("/")
 
     def look() -> str:
-        try:
-            with storage(place) as files:
-                listed = files.call_s3("list_objects_v2", Bucket=bucket, Prefix=prefix, MaxKeys=LOOKED_AT)
-                newest = max(
-                    listed.get("Contents", []), key=lambda entry: entry["LastModified"], default=None
-                )
-                if newest is None:
-                    return "nothing lies there yet"
-                heads.append((newest["Key"], files.call_s3("head_object", Bucket=bucket, Key=newest["Key"])))
-        except FileNotFoundError as error:
-            raise ToolError(f"{place}: {error}", hint="does the bucket exist?") from error
+        with _opened(place) as (files, bucket, prefix):
+            listed = files.call_s3("list_objects_v2", Bucket=bucket, Prefix=prefix, MaxKeys=LOOKED_AT)
+            newest = max(listed.get("Contents", []), key=lambda entry: entry["LastModified"], default=None)
+            if newest is None:
+                return "nothing lies there yet"
+            head = files.call_s3("head_object", Bucket=bucket, Key=newest["Key"])
+            heads.append((f"{S3}{bucket}/{newest['Key']}", head))
         return f"the newest object is encrypted by {wanted['ServerSideEncryption']}"
 
     finding = attempt(check, look)
-    for key, head in heads:
+    for address, head in heads:
         algorithm, key_id = head.get("ServerSideEncryption"), str(head.get("SSEKMSKeyId", ""))
         if algorithm != wanted["ServerSideEncryption"] or not key_id.endswith(wanted.get("SSEKMSKeyId", "")):
             by = algorithm or "nothing"
             fix = f"default encryption of the bucket, or the rights of its key; {VARIABLE} is for new objects"
-            return Finding(
-                check, State.PROBLEM, f"{S3}{bucket}/{key} is encrypted by {by} {key_id}".rstrip(), fix
-            )
+            return Finding(check, State.PROBLEM, f"{address} is encrypted by {by} {key_id}".rstrip(), fix)
     return finding

@@ -28,7 +28,7 @@ FEATURE = "feature:"
 SERIAL = "serial"
 """Number of a row among those that were taken: the log has no such column."""
 LABELLED = (SERIAL, "prediction_id", "score", "decision", "task", "answer")
-"""What a label is compared with."""
+"""Columns that a label is compared with."""
 EMPTY: dict[str, Any] = {"at": "datetime64[ns, UTC]", "score": float, SERIAL: int}
 MOST_FRESH = 4
 """Windows of rows that are taken before those that can be forgotten are looked for."""
