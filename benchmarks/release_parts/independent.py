@@ -5,7 +5,7 @@ Requests arrive evenly in the first, by chance in the second (`check`); errors, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 
 import numpy as np
@@ -15,6 +15,7 @@ from scipy.stats import norm
 from perennial import catalog
 from perennial.core.release.analysis.clusters import Arm, ByCluster, ClusterKind
 from perennial.core.release.analysis.criteria import judge_traffic
+from perennial.core.release.analysis.labels_of_steps import LabelSteps, Pair, pooled
 from perennial.core.release.analysis.rehearsal import HARMS, HEALTHY, rehearse
 from perennial.core.release.analysis.simulated_latency import EDGES_MS
 from perennial.core.release.analysis.simulated_step import SimulatedStep, simulate, simulated_steps
@@ -38,6 +39,8 @@ LOOKS = 100
 TRUTHS = ("negative", "positive")
 SLICES = 3
 """Slices of time between two looks."""
+PIECES = 7
+"""Pieces of an earlier step, each of `SLICES` slices of time."""
 RATES = ((60, 0.01), (600, 0.001), (600, 0.01), (6000, 0.001), (6000, 0.01), (20000, 0.01))
 
 
@@ -90,11 +93,16 @@ def real_outcome(
     harm: CandidateHarm,
     looks: int,
     generator: np.random.Generator,
+    before: Sequence[SimulatedStep] = (),
 ) -> str:
     """Return FAIL, PASS or UNSURE of a release in a step, by `judge_traffic` on random arrivals.
 
     If the champion answers nothing, its earlier answers are used, without their labels.
+
+    Args:
+        before: earlier steps, of which only the labels are drawn.
     """
+    earlier = [_labels(step, now, harm, generator) for step in before if step.before is None]
     mine, theirs = _Side(now, harm), _Side(now, HEALTHY)
     if stage.before is not None:
         for _ in range(stage.slices_before):
@@ -107,9 +115,10 @@ def real_outcome(
             side.answer(int(generator.poisson(now.requests_per_hour * share * width)), generator)
         if cell != time.looks[look]:
             continue
+        own = (mine.labelled(), theirs.labelled() if stage.before is None else LabelCounts())
         judged = judge_traffic(
-            policy.criteria, mine.counters(), theirs.counters(), mine.labelled(),
-            theirs.labelled() if stage.before is None else LabelCounts(),
+            policy.criteria, mine.counters(), theirs.counters(), *pooled([*earlier, own]),
+            label_steps=LabelSteps(len(earlier), stage.part, own if earlier else None),
             clusters=_by_time(mine, theirs, time, look, stage.before is None), like=ALIKE,
             promotes=stage.promotes, elapsed=timedelta(hours=float(end)),
         )  # fmt: skip
@@ -204,6 +213,19 @@ class _Side:
         )  # fmt: skip
 
 
+def _labels(
+    stage: SimulatedStep, now: TrafficProfile, harm: CandidateHarm, generator: np.random.Generator
+) -> Pair:
+    """Draw the labels of a whole step."""
+    mine, theirs = _Side(now, harm), _Side(now, HEALTHY)
+    for side, share in zip((mine, theirs), stage.shares, strict=True):
+        for _ in range(PIECES):
+            side.answer(
+                int(generator.poisson(now.requests_per_hour * share * stage.hours / PIECES)), generator
+            )
+    return mine.labelled(), theirs.labelled()
+
+
 def check(
     policy: ReleaseSpec, harm: CandidateHarm, now: TrafficProfile, releases: int, looks: int, only: int | None
 ) -> Iterator[str]:
@@ -212,12 +234,14 @@ def check(
     yield f"{harm.name}, {rate:g} requests an hour, {releases} releases a step, {looks} looks"
     yield f"{'step':>8} {'rehearsed':>10} {'simulated':>10} {'difference':>11}"
     generator = np.random.default_rng(23)
-    for number, (stage, odds) in enumerate(zip(simulated_steps(policy, now), rehearsal.steps, strict=True)):
+    stages = simulated_steps(policy, now)
+    for number, (stage, odds) in enumerate(zip(stages, rehearsal.steps, strict=True)):
         if only not in (None, number):
             continue
         caught = np.mean(
             [
-                real_outcome(policy, stage, now, harm, looks, generator) == Verdict.FAIL.value
+                real_outcome(policy, stage, now, harm, looks, generator, stages[:number])
+                == Verdict.FAIL.value
                 for _ in range(releases)
             ]
         )

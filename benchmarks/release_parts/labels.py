@@ -1,14 +1,16 @@
 """Verdicts on labels that are no sample of the requests: late or missing by the truth, or wrong together in cycles.
 
 Each release goes through the canary steps of the shipped policy; its labels are judged by `judge_labels`, the function
-that a release calls, `LOOKS` times in each step. Only the labels are judged: all else is healthy. The delays are
-those that `core.monitoring.label_delay` learns from the champion's traffic of the day before.
+that a release calls, `LOOKS` times in each step, with those of the steps before it. Only the labels are judged: all
+else is healthy. The delays are those that `core.monitoring.label_delay` learns from the champion's traffic of the day
+before.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import NamedTuple
 
 import numpy as np
@@ -17,27 +19,22 @@ from perennial import catalog
 from perennial.core.monitoring.label_delay import learn_delay
 from perennial.core.release.analysis.harm_tests import tolerated_drop
 from perennial.core.release.analysis.labels import judge_labels
-from perennial.core.release.analysis.simulated_labels import increase_by_truth
-from perennial.core.release.analysis.simulated_step import simulated_steps
-from perennial.core.release.analysis.traffic_profile import TrafficProfile
+from perennial.core.release.analysis.labels_of_steps import LabelSteps, parts_of_error, pooled
+from perennial.core.release.analysis.simulated_labels import Drawn, increases_by_truth
 from perennial.core.release.analysis.truth_shares import Answered
 from perennial.core.release.analysis.within_truth import ErrorCounts
 from perennial.core.release.label_counts import LabelCounts, TruthCounts
+from perennial.core.release.phase import Phase
+from perennial.core.release.plan import plan
 from perennial.core.verdict import Verdict
 from perennial.settings import Settings
 from release_parts.outcome import Outcome
 
 POLICY = catalog.spec("test_failure_predictor", Settings(spec_overlay=None)).release
-STEPS = tuple(
-    step
-    for step in simulated_steps(
-        POLICY,
-        TrafficProfile(
-            requests_per_hour=1.0, error_rate=0, latency_p95_ms=1, latency_log_sd=1, accuracy=1, labelled=1
-        ),
-    )
-    if not step.mirror
-)
+PLAN = plan(POLICY, servers=1)
+PARTS = dict(zip(PLAN, parts_of_error(PLAN), strict=True))
+"""Parts of the error chance; that of the shadow is spent, though its labels are not drawn."""
+STEPS = tuple(step for step in PLAN if step.phase is Phase.CANARY)
 NAMES = ("positive", "negative")
 LOOKS = 20
 FINE = 60
@@ -64,6 +61,8 @@ class Traffic:
             positive and negative requests.
         cycle: requests that go to one version together; correlation: of the errors within a cycle.
         varying: the share of the positive requests swings by this much, by the hour.
+        growing: by what the errors of both versions are multiplied, and the share of the positive requests, by step.
+        begins: step with which the candidate's errors begin; before, it errs like the champion.
     """
 
     share: float
@@ -74,6 +73,17 @@ class Traffic:
     cycle: int = 1
     correlation: float = 0.0
     varying: float = 0.0
+    growing: tuple[tuple[float, float], ...] = ((1.0, 1.0),) * 3
+    begins: int = 0
+
+    def of(self, step: int, errors: Errors) -> tuple[Traffic, Errors, Errors]:
+        """Return the traffic of a step, and the errors of candidate and champion in it."""
+        factor, shares = self.growing[step]
+        mine, theirs = (
+            Errors(side.missed * factor, side.false * factor)
+            for side in (errors if step >= self.begins else self.champion, self.champion)
+        )
+        return replace(self, share=self.share * shares), mine, theirs
 
 
 LATE = Traffic(0.1, Errors(0.3, 0.05), delay=(0.2, 4.0))
@@ -82,6 +92,9 @@ RARE = Traffic(0.1, Errors(0.2, 0.05), labelled=(0.9, 0.1))
 FEW_FAILING = replace(RARE, labelled=(0.1, 0.9))
 EVEN = Traffic(0.5, Errors(0.15, 0.15), (0.5, 0.5))
 CYCLES = Traffic(0.3, Errors(0.15, 0.15), labelled=(0.5, 0.5), rate=6000.0, cycle=50, correlation=0.1)
+HARDER = replace(SELECTED, champion=Errors(0.1, 0.05), growing=((1.0, 1.0), (2.0, 1.5), (4.0, 2.0)))
+EASIER = replace(HARDER, growing=((4.0, 2.0), (1.0, 1.0), (1.0, 1.0)))
+HALF = replace(RARE, labelled=(0.5, 0.5))
 TRADES = Errors(0.1, 0.05 + 0.2 / 9)
 """As accurate as the champion of `LATE` and `SELECTED`: it misses less and alarms more."""
 SHIFTED = Errors(0.5, 0.05 - 0.2 / 9)
@@ -98,13 +111,16 @@ ROWS: tuple[tuple[str, Traffic, str, Errors], ...] = (
     ("90 % of failing, 30 % of passing labelled", SELECTED, "misses more", SHIFTED),
     ("the same, the share of failing swings .05 to .15", replace(SELECTED, varying=0.05), "misses less", TRADES),
     ("the same, 600/h", replace(SELECTED, rate=600.0), "misses less", TRADES),
+    ("errors 2, then 4 times as often in later steps", HARDER, "healthy", HARDER.champion),
+    ("errors 4 times as often in the first step", EASIER, "healthy", HARDER.champion),
     ("90 % of failing, 10 % of passing labelled", RARE, "5 pt specificity", Errors(0.2, 0.10)),
     ("90 % of failing, 10 % of passing labelled", RARE, "5 pt, false alarms", Errors(0.2, 0.05 + 0.5 / 9)),
     ("10 % of failing, 90 % of passing labelled", FEW_FAILING, "5 pt, all missed", Errors(0.7, 0.05)),
     ("failing known after 0.2 h, passing after 4 h", LATE, "5 pt, false alarms", Errors(0.3, 0.05 + 0.5 / 9)),
     ("failing known after 0.2 h, passing after 4 h", LATE, "5 pt, hidden", Errors(0.1, 0.05 + 0.7 / 9)),
-    ("half labelled", replace(RARE, labelled=(0.5, 0.5)), "5 pt, both alike", Errors(0.25, 0.10)),
+    ("half labelled", HALF, "5 pt, both alike", Errors(0.25, 0.10)),
     ("as many of both, half labelled", EVEN, "5 pt, both alike", Errors(0.2, 0.2)),
+    ("half labelled, in the last step only", replace(HALF, begins=2), "5 pt, both alike", Errors(0.25, 0.10)),
     ("cycles of 50, correlation .1, 20,000/h", replace(CYCLES, rate=20_000.0), "5 pt, both alike", Errors(0.2, 0.2)),
 )  # fmt: skip
 
@@ -122,44 +138,73 @@ def drawn(traffic: Traffic, errors: Errors, releases: int, random: np.random.Gen
     """Return the ends of releases of a candidate with these errors."""
     delays = [_learnt(traffic, random) for _ in range(releases)]
     ends = [Verdict.PASS] * releases
-    for step in STEPS:
-        share = step.shares[0]
-        times = step.hours * np.arange(1, LOOKS + 1) / LOOKS
+    before: list[_Step] = []
+    for number_of_step, step in enumerate(STEPS):
+        now_traffic, mine_errors, their_errors = traffic.of(number_of_step, errors)
+        hours = step.duration / timedelta(hours=1)
+        times = hours * np.arange(1, LOOKS + 1) / LOOKS
         going = [number for number in range(releases) if ends[number] is Verdict.PASS]
         if not going:
             break
         sides = [
-            [_Side(traffic, version, step.hours, part, random) for _ in going]
-            for version, part in ((errors, share), (traffic.champion, 1.0 - share))
+            {number: _Side(now_traffic, version, hours, part, random) for number in going}
+            for version, part in zip((mine_errors, their_errors), step.shares, strict=True)
         ]
-        worth = _may_decide(sides, times, [delays[number] for number in going])
+        steps = [*before, _Step(sides[0], sides[1], hours)]
+        worth = _may_decide(steps, times, going, delays, PARTS[step])
         for place, number in enumerate(going):
-            mine, theirs = sides[0][place], sides[1][place]
             for look in np.flatnonzero(worth[place]):
                 now = float(times[look])
-                both = (mine.labels(now, delays[number]), theirs.labels(now, delays[number]))
-                verdict = judge_labels(POLICY.criteria, *both)[0].verdict
+                pairs = [each.labels(number, now, delays[number], steps) for each in steps]
+                earlier = sum(all(side.answered for side in pair) for pair in pairs[:-1])
+                judged = LabelSteps(earlier, PARTS[step], pairs[-1] if earlier else None)
+                verdict = judge_labels(POLICY.criteria, *pooled(pairs), judged)[0].verdict
                 if verdict is Verdict.FAIL or (verdict is Verdict.UNSURE and look == LOOKS - 1):
                     ends[number] = verdict
                     break
+        before = steps
     return ends
 
 
-def _may_decide(sides: list[list[_Side]], times: np.ndarray, delays: list[float]) -> np.ndarray:
+class _Step(NamedTuple):
+    """A step of the releases that reached it, by the number of the release."""
+
+    mine: dict[int, _Side]
+    theirs: dict[int, _Side]
+    hours: float
+
+    def since(self, steps: list[_Step]) -> float:
+        """Return the hours from its beginning to that of the last step."""
+        return sum(step.hours for step in steps[steps.index(self) : -1])
+
+    def labels(
+        self, number: int, now: float, delay: float, steps: list[_Step]
+    ) -> tuple[LabelCounts, LabelCounts]:
+        age = now + self.since(steps)
+        return self.mine[number].labels(age, delay), self.theirs[number].labels(age, delay)
+
+    def sums(
+        self, going: list[int], times: np.ndarray, delays: list[float], steps: list[_Step]
+    ) -> tuple[Drawn, Drawn]:
+        """Return the counts of candidate and champion at each time of the last step, [releases, looks, ...]."""
+        counted = []
+        for side in (self.mine, self.theirs):
+            parts = [side[number].sums(times + self.since(steps), delays[number]) for number in going]
+            known, wrong, cells, answers = (np.stack(part) for part in zip(*parts, strict=True))
+            counted.append((ErrorCounts(wrong, known), Answered(known, cells, answers, answers.sum(axis=-1))))
+        return counted[0], counted[1]
+
+
+def _may_decide(
+    steps: list[_Step], times: np.ndarray, going: list[int], delays: list[float], part: float
+) -> np.ndarray:
     """Return at which looks a verdict other than PASS is possible, bool [releases, looks].
 
     The bounds for independent requests are computed for all releases at once; those by groups only widen them.
     """
-    counted = []
-    for row in sides:
-        parts = [side.sums(times, delay) for side, delay in zip(row, delays, strict=True)]
-        counted.append([np.stack(part) for part in zip(*parts, strict=True)])
-    both = tuple(
-        (ErrorCounts(wrong, known), Answered(known, cells, answers, answers.sum(axis=-1)))
-        for known, wrong, cells, answers in counted
-    )
-    lowest = increase_by_truth((both[0], both[1]), POLICY.criteria.confidence)
-    return np.isnan(lowest) | (lowest > tolerated_drop(POLICY.criteria))
+    drawn = [step.sums(going, times, delays, steps) for step in steps]
+    lowest = increases_by_truth(drawn, POLICY.criteria.confidence, part)
+    return (np.isnan(lowest) | (lowest > tolerated_drop(POLICY.criteria))).any(axis=0)
 
 
 def _learnt(traffic: Traffic, random: np.random.Generator) -> float:

@@ -101,6 +101,9 @@ def _show(rehearsal: Rehearsal) -> None:
         f"{traffic.accuracy:.1%} right where labels come ({traffic.labelled:.0%} of requests)"
     )
     print_text(str(traffic.dependence))
+    print_text(
+        f"labels count from an age of {traffic.label_delay_hours:.3g} h of their requests, in their step and in the later ones"
+    )
     names = [harm.name for harm in (*HARMS, HEALTHY)]
     rows = [
         (step.step, f"{step.hours:.4g} h", *(f"{step.caught[name]:.1%}" for name in names))

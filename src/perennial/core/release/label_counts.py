@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from pydantic import AwareDatetime, Field
 
 from perennial.core.frozen import Frozen
 
 Bucket = tuple[float, float, float, float]
 """Sums over the groups of a bucket: labelled requests, wrong answers, requests with a loss, their losses."""
+
+
+TIME = "time"
+"""Way of grouping by slices of time; the buckets of all others are parts of the groups by a hash."""
 
 
 class TruthCounts(Frozen):
@@ -16,7 +20,7 @@ class TruthCounts(Frozen):
     requests: float = Field(0.0, ge=0, description="labelled requests with this truth")
     wrong: float = Field(0.0, ge=0, description="of these: answered wrong")
     answers: dict[str, float] = Field(default_factory=dict, description="of these: by answer")
-    losses: int = Field(0, ge=0, description="requests with a loss, where the kind of task has one")
+    losses: float = Field(0.0, ge=0, description="requests with a loss, where the kind of task has one")
     loss: float = Field(0.0, ge=0, description="sum over these of the mean loss of the rows with this truth")
     squares: float = Field(0.0, ge=0, description="sum of the squares of the same")
     groups: dict[str, tuple[Bucket, ...]] = Field(
@@ -46,3 +50,11 @@ class LabelCounts(Frozen):
     answered: float = Field(0.0, ge=0, description="requests old enough, labelled or not")
     answers: dict[str, float] = Field(default_factory=dict, description="of these: by answer")
     truths: dict[str, TruthCounts] = Field(default_factory=dict, description="truth -> its labelled requests")
+
+
+class LabelledStep(Frozen):
+    """Labels of an earlier step of a release; late ones still come."""
+
+    began: AwareDatetime
+    ended: AwareDatetime
+    labels: dict[str, LabelCounts] = Field(default_factory=dict, description="digest -> labels in that step")

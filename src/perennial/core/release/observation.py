@@ -10,7 +10,7 @@ from perennial.core.events import Entry
 from perennial.core.frozen import Frozen
 from perennial.core.monitoring.label_delay import LabelDelay
 from perennial.core.release.counted.user_buckets import UserBuckets
-from perennial.core.release.label_counts import LabelCounts
+from perennial.core.release.label_counts import LabelCounts, LabelledStep
 from perennial.core.release.status import Intent, ReleaseStatus
 from perennial.core.release.traffic import Counters, LikeRequests, Readiness, Route, UserCounts
 from perennial.core.version import VersionRef
@@ -29,6 +29,9 @@ class Observation(Frozen):
     counters: dict[str, Counters] = Field(default_factory=dict, description="pool -> answers; empty: unknown")
     accuracy: dict[str, LabelCounts] = Field(
         default_factory=dict, description="digest -> labels in this step, as last measured"
+    )
+    labelled_steps: tuple[LabelledStep, ...] = Field(
+        (), description="labels of the earlier steps, measured with the accuracy"
     )
     accuracy_at: AwareDatetime | None = Field(None, description="time of the last measurement of accuracy")
     label_delay: LabelDelay | None = Field(None, description="how late labels come; None: not known")

@@ -39,6 +39,12 @@ class Step(Frozen):
         """True when the champion gets nothing, so that it is known only by its earlier answers."""
         return self.weight == ALL
 
+    @property
+    def shares(self) -> tuple[float, float]:
+        """Shares of the requests that candidate and champion answer; a mirror has both answer each."""
+        candidate = self.weight / ALL
+        return (1.0, 1.0) if self.phase is Phase.SHADOW else (candidate, 1.0 - candidate)
+
 
 def plan(policy: ReleaseSpec, servers: int) -> tuple[Step, ...]:
     """Return the steps between loading and the end, in order; without steps the end follows at once.

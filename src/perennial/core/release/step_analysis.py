@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from perennial.core.release.analysis.clusters import ByCluster, ClusterKind, arm
 from perennial.core.release.analysis.criteria import is_slow_at_router, judge_traffic, unmeasured
+from perennial.core.release.analysis.labels_of_steps import LabelSteps, Pair, parts_of_error, pooled
 from perennial.core.release.analysis.over_machines import Clusters, bounded, judge_over_machines
 from perennial.core.release.analysis.sample_ratio import judge_split
 from perennial.core.release.counted.slices import spell_length, with_answers
@@ -37,6 +38,7 @@ def analyse(transition: Transition) -> tuple[Judgement, ...]:
     transition.update(
         evidence=judgements,
         accuracy=seen.accuracy,
+        labelled_steps=seen.labelled_steps,
         accuracy_at=seen.accuracy_at,
         label_delay=seen.label_delay,
         units=seen.units,
@@ -141,14 +143,16 @@ def _judgements(transition: Transition) -> tuple[Judgement, ...]:
     if not status.baseline:  # nothing was counted when the step began: it begins now
         transition.update(baseline=dict(seen.counters))
     candidate_counters, champion_counters = step_counters(transition)
-    champion, criteria = status.champion, status.policy.criteria
+    criteria = status.policy.criteria
     if is_slow_at_router(criteria, candidate_counters, champion_counters):
         transition.update(suspected_slow=True)
+    candidate_labels, champion_labels, label_steps = _labels(transition)
     judge = partial(
         judge_traffic,
         criteria,
-        candidate_labels=seen.accuracy.get(status.candidate.digest, LabelCounts()),
-        champion_labels=seen.accuracy.get(champion.digest, LabelCounts()) if champion else LabelCounts(),
+        candidate_labels=candidate_labels,
+        champion_labels=champion_labels,
+        label_steps=label_steps,
         like=seen.like_requests,
         promotes=status.following is None and promotes(status.policy),
         elapsed=transition.now - status.entered_at,
@@ -156,6 +160,25 @@ def _judgements(transition: Transition) -> tuple[Judgement, ...]:
     counts = _by_cluster(transition)
     judgements = judge_over_machines(judge, candidate_counters, champion_counters, counts)
     return (*gaps, *judgements, *_sample_ratio(transition))
+
+
+def _labels(transition: Transition) -> tuple[LabelCounts, LabelCounts, LabelSteps]:
+    """Return the labels of candidate and champion in all steps so far."""
+    status, seen = transition.status, transition.seen
+
+    def both(labels: Mapping[str, LabelCounts]) -> Pair:
+        champion = status.champion
+        return (
+            labels.get(status.candidate.digest, LabelCounts()),
+            labels.get(champion.digest, LabelCounts()) if champion else LabelCounts(),
+        )
+
+    steps = [both(step.labels) for step in seen.labelled_steps]
+    earlier = sum(all(side.answered for side in step) for step in steps)
+    parts = dict(zip(status.plan, parts_of_error(status.plan), strict=True))
+    part = 1.0 if status.current is None else parts[status.current]
+    own = both(seen.accuracy)
+    return (*pooled([*steps, own]), LabelSteps(earlier, part, own if earlier else None))
 
 
 def _sample_ratio(transition: Transition) -> tuple[Judgement, ...]:

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from perennial.core.events import Entry, Event, SystemActor
+from perennial.core.release.label_counts import LabelledStep
 from perennial.core.release.observation import (
     Action,
     ClearAlias,
@@ -100,12 +101,23 @@ class Transition:
             evidence=self.status.evidence if ends else (),
             before=None,
             slices_before=(),
+            labelled_steps=self._labelled_steps(phase),
             note=why,
             **self.fresh_measurements(),
         )
         if phase is Phase.CANARY and self.status.current is not None:
             facts["weight"] = self.status.current.weight
         self.record(phase.event, actor, why=why, evidence=evidence, **facts)
+
+    def _labelled_steps(self, phase: Phase) -> tuple[LabelledStep, ...]:
+        """Return the steps whose labels count in a phase that begins now: those before it in which both answered."""
+        status = self.status
+        if phase is not Phase.CANARY or status.current is None:
+            return ()
+        if status.current.takes_all or status.entered_at >= self.now:
+            return status.measured_steps
+        ended = LabelledStep(began=status.entered_at, ended=self.now, labels=status.accuracy)
+        return (*status.measured_steps, ended)
 
     def fresh_measurements(self) -> dict[str, Any]:
         """Return the status fields of a step that begins now: nothing is measured in it yet."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -26,11 +27,27 @@ KEY = ["request_id", "entity", "place", "of"]
 """`of` counts the rows with the same request id and entity; `place` is the position of a row among them."""
 
 
+class Span(NamedTuple):
+    """Part of the log: from `began` until before `ended`; None: until now."""
+
+    began: datetime
+    ended: datetime | None = None
+
+
 def accuracy(
     model: str, since: datetime, feedback: FeedbackStore, predictions: PredictionLog, policy: FeedbackSpec,
     with_mirrored: bool = True, now: datetime | None = None, delay: LabelDelay | None = None,
 ) -> dict[str, LabelCounts]:  # fmt: skip
-    """Return the label counts by digest, for predictions and labels since then.
+    """Return the label counts by digest, for predictions and labels since then (`accuracy_by_step`)."""
+    spans = [Span(since)]
+    return accuracy_by_step(model, spans, feedback, predictions, policy, with_mirrored, now, delay)[0]
+
+
+def accuracy_by_step(
+    model: str, spans: Sequence[Span], feedback: FeedbackStore, predictions: PredictionLog, policy: FeedbackSpec,
+    with_mirrored: bool = True, now: datetime | None = None, delay: LabelDelay | None = None,
+) -> tuple[dict[str, LabelCounts], ...]:  # fmt: skip
+    """Return the label counts by digest of the predictions of each span, by labels since the first began.
 
     No client knows the id of a mirrored prediction: it takes the label of the answered prediction of the same
     request, entity and place. So SHADOW compares both versions on exactly the same requests.
@@ -39,44 +56,75 @@ def accuracy(
     uses an id again. If the mirrored and the answered rows of an id differ in number, the missing rows are not
     known, and the mirrored rows are left out.
 
+    All spans have the same truths, so that their counts can be added.
+
     Args:
+        spans: in order, at least one.
         policy: whose labels count.
         with_mirrored: count mirrored predictions, too; else each labelled request counts once.
         now, delay: count only requests that are old enough; None: all of them, and the counts say that the delay
             is not known.
     """
+    since = spans[0].began
+    nothing: tuple[dict[str, LabelCounts], ...] = tuple({} for _ in spans)
     labels = known_labels(policy, feedback, since)
     if not labels:  # the log, which is far larger, need not be read
-        return {}
+        return nothing
     log = predictions.read(model, since=since)
     if log.empty:
-        return {}
+        return nothing
     import pandas as pd
 
     features = [f"feature:{policy.group}"] if f"feature:{policy.group}" in log else []
     log = log.reindex(columns=[*NEEDED, *features]).astype({"shadow": bool})
     if not with_mirrored:
         log = log[~log["shadow"]]
-    old = pd.Series(True, index=log.index)
-    if now is not None and delay is not None:
-        old = log["at"] <= now - delay.span
+    by_prediction, parts = votes(labels), []
+    for span in spans:
+        asked = log["at"] >= span.began
+        if span.ended is not None:
+            asked &= log["at"] < span.ended
+        old = None if now is None or delay is None else now - delay.span
+        parts.append(_labelled(log[asked], by_prediction, policy, old))
+    truths = Truths.of(pd.concat([part.known for part in parts], ignore_index=True))
+    hours = None if delay is None else delay.hours
+    return tuple(_by_digest(part, policy, truths, hours) for part in parts)
+
+
+class _Labelled(NamedTuple):
+    """Requests of a span: those old enough, the votes about them, and the number of young ones by digest."""
+
+    log: pd.DataFrame
+    known: pd.DataFrame
+    young: Mapping[str, int]
+
+
+def _labelled(
+    log: pd.DataFrame, by_prediction: pd.DataFrame, policy: FeedbackSpec, old_until: datetime | None
+) -> _Labelled:
+    import pandas as pd
+
+    old = pd.Series(True, index=log.index) if old_until is None else log["at"] <= old_until
     young = log[~old].groupby("digest")["request_id"].nunique()
     # Placed before those without a label and the young ones are left out: they have a place too.
     log = pd.concat([_placed(log[~log["shadow"]]), _placed(log[log["shadow"]], "digest")]).sort_index()
     log = grouped(log[old], policy.group)
     answered_rows, mirrored = log[~log["shadow"]], log[log["shadow"]]
-    known = answered_rows.merge(votes(labels), on="prediction_id")
-    if with_mirrored:
-        copies = mirrored.merge(known[[*KEY, "source", "value"]], on=KEY)
+    known = answered_rows.merge(by_prediction, on="prediction_id")
+    copies = mirrored.merge(known[[*KEY, "source", "value"]], on=KEY)
+    if len(copies):
         known = pd.concat([known, copies], ignore_index=True)
     known["right"], known["loss"] = right(known), losses(known)
     known = counted(known, policy, "digest")
-    truths = Truths.of(known)
-    hours = None if delay is None else delay.hours
-    counts = {
-        str(digest): LabelCounts(young=int(count), maturity_hours=hours) for digest, count in young.items()
-    }
-    for digest, votes_about in known.groupby("digest"):
+    return _Labelled(log, known, {str(digest): int(count) for digest, count in young.items()})
+
+
+def _by_digest(
+    part: _Labelled, policy: FeedbackSpec, truths: Truths, hours: float | None
+) -> dict[str, LabelCounts]:
+    log, young = part.log, part.young
+    counts = {digest: LabelCounts(young=count, maturity_hours=hours) for digest, count in young.items()}
+    for digest, votes_about in part.known.groupby("digest"):
         rows = weighed(log[log["digest"] == digest])
         weights = rows[["prediction_id", "weight"]]
         counts[str(digest)] = _counts(
@@ -84,7 +132,7 @@ def accuracy(
         ).model_copy(
             update={
                 "maturity_hours": hours,
-                "young": int(young.get(digest, 0)),
+                "young": young.get(str(digest), 0),
                 "answered": rows["request_id"].nunique(),
                 "answers": answered(rows, truths),
             }

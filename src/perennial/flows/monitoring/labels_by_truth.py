@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from perennial.core.release.label_counts import Bucket, TruthCounts
+from perennial.core.release.label_counts import TIME, Bucket, TruthCounts
 from perennial.flows.monitoring.truths import OTHER, Truths
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ SLICES = 20
 """Slices of time, with about as many requests in each."""
 PARTS = 40
 """Parts into which users or groups are put by a hash."""
-UNIT, TIME = "user", "time"
+UNIT = "user"
 DIGITS = 6
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from perennial.core.monitoring.label_delay import LabelDelay
 from perennial.core.release import approval
 from perennial.core.release.counted.user_buckets import UserBuckets
-from perennial.core.release.label_counts import LabelCounts
+from perennial.core.release.label_counts import LabelledStep
 from perennial.core.release.observation import Observation
 from perennial.core.release.phase import Phase
 from perennial.core.release.plan import by_server
@@ -18,7 +18,7 @@ from perennial.core.release.traffic import PoolName, Route, UserCounts
 from perennial.core.release.withdrawal import is_withdrawn, withdrawal_intent
 from perennial.errors import DataError, ToolError
 from perennial.flows.experiment.gather import assigned_predictions, count_users
-from perennial.flows.monitoring.accuracy import accuracy
+from perennial.flows.monitoring.accuracy import Span, accuracy_by_step
 from perennial.flows.monitoring.label_delays import label_delay
 from perennial.flows.release.like_requests import like_requests
 from perennial.flows.release.served_files import current_seal
@@ -89,6 +89,7 @@ def observe(status: ReleaseStatus, ports: ReleasePorts, now: datetime) -> Observ
     if phase.is_measured():
         seen |= {
             "accuracy": status.accuracy,
+            "labelled_steps": status.measured_steps,
             "accuracy_at": status.accuracy_at,
             "label_delay": status.label_delay,
             "units": status.units,
@@ -107,8 +108,8 @@ def observe(status: ReleaseStatus, ports: ReleasePorts, now: datetime) -> Observ
                     lambda: label_delay(model, ports.predictions, ports.feedback, now),
                     None,
                 )
-            labels = attempt("prediction log", lambda: _accuracy(status, ports, now, delay), status.accuracy)
-            seen |= {"accuracy": labels, "accuracy_at": now, "label_delay": delay}
+            labels = attempt("prediction log", lambda: _accuracy(status, ports, now, delay), {})
+            seen |= {**labels, "accuracy_at": now, "label_delay": delay}
             if status.current is not None and status.current.mismatch is not None:
                 seen["units"] = attempt("prediction log", lambda: _units(status, ports), status.units)
     return Observation(errors=tuple(attempt.errors), **seen)
@@ -169,11 +170,17 @@ def _takes_over(release: ReleaseStatus) -> bool:
 
 def _accuracy(
     status: ReleaseStatus, ports: ReleasePorts, now: datetime, delay: LabelDelay | None
-) -> dict[str, LabelCounts]:
-    return accuracy(
-        status.model, status.entered_at, ports.feedback, ports.predictions, status.policy.feedback,
-        now=now, delay=delay,
-    )  # fmt: skip
+) -> dict[str, Any]:
+    """Return the labels of this step and of those before it."""
+    steps = status.measured_steps
+    spans = [*(Span(step.began, step.ended) for step in steps), Span(status.entered_at)]
+    *earlier, current = accuracy_by_step(
+        status.model, spans, ports.feedback, ports.predictions, status.policy.feedback, now=now, delay=delay
+    )
+    labelled: tuple[LabelledStep, ...] = tuple(
+        step.model_copy(update={"labels": labels}) for step, labels in zip(steps, earlier, strict=True)
+    )
+    return {"accuracy": current, "labelled_steps": labelled}
 
 
 def _units(status: ReleaseStatus, ports: ReleasePorts) -> UserCounts:
@@ -184,11 +191,12 @@ def _units(status: ReleaseStatus, ports: ReleasePorts) -> UserCounts:
 
 
 def _is_due(status: ReleaseStatus, now: datetime) -> bool:
-    """Return whether to measure accuracy again: after another hundredth of the step's time.
+    """Return whether to measure accuracy again: after another hundredth of the time whose labels count.
 
-    The older the step, the longer the log and the less a further label tells.
+    The longer that is, the longer the log and the less a further label tells.
     """
     if status.accuracy_at is None:
         return True
-    wait = max(ACCURACY_EVERY, (now - status.entered_at) / ACCURACY_SHARE)
+    began = min((step.began for step in status.measured_steps), default=status.entered_at)
+    wait = max(ACCURACY_EVERY, (now - began) / ACCURACY_SHARE)
     return now - status.accuracy_at >= wait

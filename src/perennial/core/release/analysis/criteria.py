@@ -33,7 +33,8 @@ from perennial.core.release.analysis.harm_tests import (
     tolerated_increase,
     tolerated_ratio,
 )
-from perennial.core.release.analysis.labels import judge_labels
+from perennial.core.release.analysis.labels import ALONE, judge_labels
+from perennial.core.release.analysis.labels_of_steps import LabelSteps
 from perennial.core.release.label_counts import LabelCounts
 from perennial.core.release.traffic import Counters, LikeRequests
 from perennial.core.release_spec import CriteriaSpec
@@ -54,6 +55,7 @@ def judge_traffic(
     champion_labels: LabelCounts,
     *,
     clusters: Clusters,
+    label_steps: LabelSteps = ALONE,
     like: LikeRequests | None = None,
     promotes: bool = False,
     elapsed: timedelta = timedelta(0),
@@ -61,6 +63,7 @@ def judge_traffic(
     """Apply every criterion to what both versions answered since the step began.
 
     Args:
+        candidate_labels, champion_labels, label_steps: labels, those of earlier steps among them.
         clusters: returns the same counts by cluster; called only where the totals prove or exclude something.
         like: comparison of like requests; None: not measured yet. Only a latency that fails needs it.
         promotes: after this step the candidate gets everything, so the named increase of errors must be
@@ -73,7 +76,7 @@ def judge_traffic(
         _error_rate(criteria, candidate, by),
         _error_increase(criteria, candidate, champion, by, promotes, elapsed),
         _latency(criteria, candidate, champion, by, like),
-        *judge_labels(criteria, candidate_labels, champion_labels),
+        *judge_labels(criteria, candidate_labels, champion_labels, label_steps),
     )
 
 

@@ -1,7 +1,8 @@
 """Judge a candidate by the labels of its answers: the share of right ones, and the mean loss where a kind has one.
 
 Only requests that are old enough to have a label count (`core.monitoring.label_delay`), and the versions are compared
-within each truth (`within_truth`): neither early labels nor a selection of them decide.
+within each truth (`within_truth`): neither early labels nor a selection of them decide. Labels of earlier steps of the
+release are among them (`labels_of_steps`).
 """
 
 from __future__ import annotations
@@ -9,23 +10,30 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from perennial.core.release.analysis.harm_tests import tolerated_drop, tolerated_factor
+from perennial.core.release.analysis.labels_of_steps import LabelSteps
 from perennial.core.release.analysis.within_truth import Difference, increase_of_errors, increase_of_loss
 from perennial.core.release.label_counts import LabelCounts
 from perennial.core.release_spec import CriteriaSpec
 from perennial.core.verdict import Judgement, Verdict
 
 Compare = Callable[[LabelCounts, LabelCounts], Difference]
+ALONE = LabelSteps()
 
 
 def judge_labels(
-    criteria: CriteriaSpec, candidate: LabelCounts, champion: LabelCounts
+    criteria: CriteriaSpec, candidate: LabelCounts, champion: LabelCounts, steps: LabelSteps = ALONE
 ) -> tuple[Judgement, ...]:
-    """Return the judgement of the accuracy, and of the loss where both versions have one."""
+    """Return the judgement of the accuracy, and of the loss where both versions have one.
+
+    Args:
+        candidate, champion: of all steps so far (`labels_of_steps.pooled`).
+    """
+    confidence = steps.confidence(criteria.confidence)
     needed = f"not proven more than {tolerated_drop(criteria):.2%} below the champion's"
     judged = [
         _judged(
-            "accuracy", criteria, candidate, champion, needed, tolerated_drop(criteria),
-            lambda mine, theirs: increase_of_errors(mine, theirs, criteria.confidence), _shares_right,
+            "accuracy", criteria, candidate, champion, steps, needed, tolerated_drop(criteria),
+            lambda mine, theirs: increase_of_errors(mine, theirs, confidence), _shares_right,
         )
     ]  # fmt: skip
     if candidate.has_loss and champion.has_loss:
@@ -33,8 +41,8 @@ def judge_labels(
         needed = f"not proven above {factor:g} x the champion's"
         judged.append(
             _judged(
-                "loss", criteria, candidate, champion, needed, 0.0,
-                lambda mine, theirs: increase_of_loss(mine, theirs, factor, criteria.confidence), _losses,
+                "loss", criteria, candidate, champion, steps, needed, 0.0,
+                lambda mine, theirs: increase_of_loss(mine, theirs, factor, confidence), _losses,
             )
         )  # fmt: skip
     return tuple(judged)
@@ -45,6 +53,7 @@ def _judged(
     criteria: CriteriaSpec,
     candidate: LabelCounts,
     champion: LabelCounts,
+    steps: LabelSteps,
     needed: str,
     limit: float,
     compare: Compare,
@@ -53,21 +62,28 @@ def _judged(
     few = _too_few(criteria, candidate, champion)
     if few:
         return Judgement(rule=rule, verdict=Verdict.PASS, observed=few, needed=needed)
-    difference = compare(candidate, champion)
-    observed = shown(candidate, champion, difference) + _waiting(candidate, champion)
+    difference, words = compare(candidate, champion), _earlier(steps)
+    if steps.own is not None and not _too_few(criteria, *steps.own):
+        # Harm that this step alone proves is in fewer labels; where these contradict themselves nothing is judged.
+        alone = compare(*steps.own)
+        is_newer = difference.contradicts or (alone.exceeds(limit) and not difference.exceeds(limit))
+        if alone.contradicts or is_newer:
+            (candidate, champion), difference, words = steps.own, alone, "; by the labels of this step alone"
+    observed = shown(candidate, champion, difference) + words + _waiting(candidate, champion)
     if difference.contradicts:
         # As with too few labels: nothing is proven, and nothing that a person could decide by.
         observed += "; not judged: whether a label comes depends on the answer, too, or on the hour"
         return Judgement(rule=rule, verdict=Verdict.PASS, observed=observed, needed=needed)
     proven = difference.exceeds(limit)
-    alone = [
+    sources = sorted({*candidate.without, *champion.without})
+    needing = [
         source
-        for source in sorted({*candidate.without, *champion.without})
+        for source in sources
         if proven and not compare(_without(candidate, source), _without(champion, source)).exceeds(limit)
     ]
-    if alone:
+    if needing:
         # A person looks at it: a source that may not decide alone must not end a release.
-        observed += f"; not without the labels of {', '.join(alone)}"
+        observed += f"; not without the labels of {', '.join(needing)}"
         return Judgement(rule=rule, verdict=Verdict.UNSURE, observed=observed, needed=needed)
     verdict = Verdict.FAIL if proven else Verdict.PASS
     return Judgement(rule=rule, verdict=verdict, observed=observed, needed=needed)
@@ -82,6 +98,14 @@ def _too_few(criteria: CriteriaSpec, candidate: LabelCounts, champion: LabelCoun
     few = f"{candidate.labels} and {champion.labels} labels: not judged below {criteria.min_labels}"
     known = sorted({*candidate.sources, *champion.sources})
     return few + (f" (by {', '.join(known)})" if known else "") + _waiting(candidate, champion)
+
+
+def _earlier(steps: LabelSteps) -> str:
+    """Return in words that labels of earlier steps count."""
+    if not steps.earlier:
+        return ""
+    many = "step" if steps.earlier == 1 else "steps"
+    return f"; with the labels of {steps.earlier} earlier {many}, in the shares of this one"
 
 
 def _waiting(candidate: LabelCounts, champion: LabelCounts) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 from pydantic import Field
 
 from perennial.core.frozen import Frozen
+from perennial.core.release.analysis.simulated_labels import LabelHistory
 from perennial.core.release.analysis.simulated_step import (
     SimulatedStep,
     simulate,
@@ -127,8 +128,9 @@ def rehearse(
         servers: size of the stable pool, for a strategy that goes server by server.
     """
     generator = np.random.default_rng(seed)
+    labels: dict[str, LabelHistory] = {}
     steps = [
-        _odds(policy.criteria, step, traffic, releases, looks, generator, advise)
+        _odds(policy.criteria, step, traffic, releases, looks, generator, advise, labels)
         for step in simulated_steps(policy, traffic, servers)
     ]
     caught, asks, promoted = {}, {}, {}
@@ -150,12 +152,21 @@ def _odds(
     looks: int,
     generator: np.random.Generator,
     advise: bool,
+    labels: dict[str, LabelHistory],
 ) -> StepOdds:
+    """Return the odds of a step of those that reach it.
+
+    Args:
+        labels: of the steps before, by name of the harm; those of this step are added.
+    """
     caught, asks, advice = {}, {}, {}
     for harm in (HEALTHY, *HARMS):
-        outcome = simulate(criteria, step, traffic, harm, releases, looks, generator)
-        caught[harm.name] = float(outcome.failed.mean())
-        asks[harm.name] = float((~outcome.failed & ~outcome.passed).mean())
+        earlier = labels.get(harm.name)
+        outcome = simulate(criteria, step, traffic, harm, releases, looks, generator, earlier)
+        reach = np.ones(releases, dtype=bool) if earlier is None or earlier.failed.all() else ~earlier.failed
+        caught[harm.name] = float(outcome.failed[reach].mean())
+        asks[harm.name] = float((~outcome.failed & ~outcome.passed)[reach].mean())
+        labels[harm.name] = outcome.labels
         if advise and harm is not HEALTHY and caught[harm.name] < POOR:
             advice[harm.name] = _advice(criteria, step, traffic, harm, generator)
     return StepOdds(

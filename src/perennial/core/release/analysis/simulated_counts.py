@@ -25,7 +25,16 @@ from perennial.core.release.analysis.harm_tests import (
     tolerated_drop,
     tolerated_increase,
 )
-from perennial.core.release.analysis.simulated_labels import draw_labels, increase_by_truth
+from perennial.core.release.analysis.simulated_labels import (
+    Drawn,
+    LabelHistory,
+    StepLabels,
+    draw_labels,
+    increases_by_truth,
+    late_points,
+    over_steps,
+    part_of,
+)
 from perennial.core.release.analysis.simulated_time import Integers, SimulatedTime
 from perennial.core.release.analysis.traffic_profile import CandidateHarm, TrafficProfile
 from perennial.core.release.counted.cluster_bounds import LEAST, Estimate, difference_of_arms
@@ -116,20 +125,38 @@ class Crowd:
             passed[rows, look] &= less | (not self.promotes)
         return Judged(failed, passed)
 
-    def wrong(self, requests: Integers, champion_requests: Integers) -> Booleans:
-        """Return which releases are aborted for a drop of the accuracy.
+    def wrong(self, before: LabelHistory, part: float, hours: float) -> tuple[Booleans, LabelHistory]:
+        """Return which releases are aborted for a drop of the accuracy, and the labels of this step for later ones.
 
         Args:
-            requests, champion_requests: old enough at each look, int [looks].
+            before: the earlier steps. A step that leaves the champion no requests adds none.
+            part: of the error chance, for this step.
+            hours: length of this step.
         """
-        mine, theirs = (
-            draw_labels(count, self.traffic.two_truths, drop, self._events)
-            for count, drop in ((requests, self.harm.accuracy_drop), (champion_requests, 0.0))
-        )
-        proven = increase_by_truth((mine, theirs), self.criteria.confidence) > tolerated_drop(self.criteria)
-        labels = np.minimum(*(side[0].labelled.sum(axis=-1) for side in (mine, theirs)))
+        delay, steps = self.traffic.label_delay_hours, before.at(self.time.at, self.traffic.label_delay_hours)
+        history = before.steps
+        if self.paired:
+            old, late = np.maximum(0.0, self.time.at - delay), late_points(hours, delay)
+            points, places = np.unique(np.concatenate([old, late]), return_inverse=True)
+            drawn = self._labels(points)
+            steps.append(part_of(drawn, places[: len(old)]))
+            history += (StepLabels(hours, late, part_of(drawn, places[len(old) :])),)
+        if not steps:
+            return np.zeros((self.releases, len(self.time.looks)), dtype=bool), before
+        lowest = increases_by_truth(steps, self.criteria.confidence, part, alone=self.paired)
+        proven = (lowest > tolerated_drop(self.criteria)).any(axis=0)
+        labels = np.minimum(*(side[0].labelled.sum(axis=-1) for side in over_steps(steps)))
         enough = labels * self.traffic.labels_per_request >= self.criteria.min_labels
-        return np.asarray(enough & proven)
+        return np.asarray(enough & proven), LabelHistory(history, before.failed)
+
+    def _labels(self, old: Floats) -> tuple[Drawn, Drawn]:
+        """Draw the labels of both where so many hours are old enough, [points]."""
+        rate, truths = self.traffic.requests_per_hour, self.traffic.two_truths
+        mine, theirs = (
+            draw_labels(np.floor(rate * share * old).astype(np.int64), truths, drop, self._events)
+            for share, drop in zip(self.shares, (self.harm.accuracy_drop, 0.0), strict=True)
+        )
+        return mine, theirs
 
     def _events(self, requests: Integers, chance: float) -> Integers:
         """Draw independent events among the first requests at each look, int [releases, looks]."""

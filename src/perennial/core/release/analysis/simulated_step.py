@@ -12,7 +12,9 @@ import numpy as np
 from pydantic import Field
 
 from perennial.core.frozen import Frozen
+from perennial.core.release.analysis.labels_of_steps import parts_of_error
 from perennial.core.release.analysis.simulated_counts import Crowd
+from perennial.core.release.analysis.simulated_labels import LabelHistory
 from perennial.core.release.analysis.simulated_latency import latency
 from perennial.core.release.analysis.simulated_time import CELLS, Integers, SimulatedTime
 from perennial.core.release.analysis.traffic_profile import CandidateHarm, TrafficProfile
@@ -36,6 +38,7 @@ class SimulatedStep(Frozen):
     )
     mirror: bool = Field(False, description="both versions see every request")
     promotes: bool = False
+    part: float = Field(1.0, description="part of the error chance for its labels")
     before: float | None = Field(
         None, description="hours of all requests by which the champion is known, where it gets none"
     )
@@ -53,10 +56,15 @@ class SimulatedStep(Frozen):
 
 @dataclass(frozen=True)
 class SimulatedOutcome:
-    """Ends of the simulated releases, bool [releases] each; where both are False a person is asked."""
+    """Ends of the simulated releases, bool [releases] each; where both are False a person is asked.
+
+    Attributes:
+        labels: of this step and those before it, for the next one.
+    """
 
     failed: Booleans
     passed: Booleans
+    labels: LabelHistory
 
 
 def simulated_steps(
@@ -69,7 +77,7 @@ def simulated_steps(
     """
     steps = plan(policy, servers)
     simulated: list[SimulatedStep] = []
-    for step in steps:
+    for step, part in zip(steps, parts_of_error(steps), strict=True):
         mirror = step.phase is Phase.SHADOW
         hours = _hours_until_end(step, traffic)
         simulated.append(
@@ -82,6 +90,7 @@ def simulated_steps(
                 before=(simulated[-1].hours if simulated else DAY) if step.takes_all else None,
                 slices_before=CELLS if step.takes_all and simulated else 1,
                 promotes=step is steps[-1] and promotes(policy),
+                part=part,
             )
         )
     return tuple(simulated)
@@ -103,12 +112,16 @@ def simulate(
     releases: int,
     looks: int,
     generator: np.random.Generator,
+    earlier: LabelHistory | None = None,
 ) -> SimulatedOutcome:
     """Judge `releases` candidates at `looks` evenly spaced times in the step, then until a person is asked.
 
     A test that the harm does not touch would abort a few in a thousand, as it does healthy candidates; to
     save time it is left out, except for the errors, which also decide about promotion. Where the champion
-    answers nothing, no label tells its accuracy: it is not judged there.
+    answers nothing, only late labels of the steps before tell its accuracy.
+
+    Args:
+        earlier: labels of the steps before, of the same releases; None: of this step alone.
     """
     if step.mirror and traffic.dependence.users is not None:  # both versions meet the same users: they cancel
         together = traffic.dependence.model_copy(update={"users": None})
@@ -125,21 +138,27 @@ def simulate(
         criteria, traffic, harm, time, requests, champion_requests, step.before is None, step.shares, step.promotes,
         releases, generator,
     )  # fmt: skip
-    old = np.maximum(0.0, time.at - traffic.label_delay_hours)
-    mature = [np.floor(rate * share * old).astype(np.int64) for share in step.shares]
     failed, passed = crowd.errors()
     if harm.latency_factor != 1.0 or harm.is_none:
         slow = latency(crowd)
         failed, passed = failed | slow.failed, passed & slow.passed
-    if step.before is None and (harm.accuracy_drop != 0.0 or harm.is_none):
-        failed = failed | crowd.wrong(*mature)
+    labels = earlier or LabelHistory((), np.zeros(releases, dtype=bool))
+    wrong = np.zeros_like(failed)
+    if harm.accuracy_drop != 0.0 or harm.is_none:
+        wrong, labels = crowd.wrong(labels, step.part, step.hours)
+        failed = failed | wrong
     answered, champion_answered = crowd.answered
     ready = (answered >= criteria.min_requests) & (champion_answered > 0)
     ready &= time.at >= step.hours * (1 - 1e-9)
     passes = ready & passed
     first_fail, first_pass = _first(failed), _first(passes)
     aborted = (first_fail < len(time.looks)) & (first_fail <= first_pass)
-    return SimulatedOutcome(failed=aborted, passed=~aborted & (first_pass < len(time.looks)))
+    found = (_first(wrong) < len(time.looks)) & (_first(wrong) <= first_pass)
+    return SimulatedOutcome(
+        failed=aborted,
+        passed=~aborted & (first_pass < len(time.looks)),
+        labels=LabelHistory(labels.steps, labels.failed | found),
+    )
 
 
 def _new(cumulative: Integers) -> Integers:

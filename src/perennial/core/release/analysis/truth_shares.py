@@ -22,7 +22,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from perennial.core.statistics import Booleans, Floats, proportion_bounds
+from perennial.core.statistics import Booleans, Floats
+from perennial.core.tilted_bounds import tilted_bounds
 
 OF_SHARES = 0.2
 """Part of the error chance for the shares of the truths; the rest is for the errors within them."""
@@ -120,7 +121,7 @@ def truth_shares(
     answered = np.asarray(sides[0].answered + sides[1].answered)[..., None] / spread
     trials.append(np.broadcast_to(answered, hits[-1].shape))
     known, of = np.concatenate(hits, axis=-1), np.concatenate(trials, axis=-1)
-    low, high = proportion_bounds(np.minimum(known, of), of, each)  # one call: it is the costly part
+    low, high = tilted_bounds(np.minimum(known, of), of, each)  # one call: it is the costly part
     weights, limits, cells = [], [], truths * told
     for begin in (0, cells + told):
         shape = (*low.shape[:-1], truths, told)

@@ -16,7 +16,8 @@ from perennial.core.mean_bounds import mean_bounds
 from perennial.core.release.analysis.grouped_labels import groupings, lowest_difference, spread, sums
 from perennial.core.release.analysis.truth_shares import OF_SHARES, Answered, Shares, truth_shares
 from perennial.core.release.label_counts import LabelCounts, TruthCounts
-from perennial.core.statistics import Floats, proportion_bounds
+from perennial.core.statistics import Floats
+from perennial.core.tilted_bounds import tilted_bounds
 
 NONE = TruthCounts()
 
@@ -82,7 +83,7 @@ def error_bounds(sides: tuple[ErrorCounts, ErrorCounts], confidence: float) -> t
     truths = sides[0].wrong.shape[-1]
     wrong = np.concatenate([side.wrong for side in sides], axis=-1)
     labelled = np.concatenate([side.labelled for side in sides], axis=-1)
-    low, high = proportion_bounds(np.minimum(wrong, labelled), labelled, _each(truths, confidence))
+    low, high = tilted_bounds(np.minimum(wrong, labelled), labelled, _each(truths, confidence))
     return low[..., :truths] - high[..., truths:], high[..., :truths] - low[..., truths:]
 
 
