@@ -102,7 +102,8 @@ def _show(rehearsal: Rehearsal) -> None:
     )
     print_text(str(traffic.dependence))
     print_text(
-        f"labels count from an age of {traffic.label_delay_hours:.3g} h of their requests, in their step and in the later ones"
+        f"labels count when their requests are {traffic.label_delay_hours:.3g} h old, "
+        "in the step of the requests and in the later ones"
     )
     names = [harm.name for harm in (*HARMS, HEALTHY)]
     rows = [

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Annotated
+
 from pydantic import AwareDatetime, Field
 
 from perennial.core.frozen import Frozen
@@ -58,3 +62,26 @@ class LabelledStep(Frozen):
     began: AwareDatetime
     ended: AwareDatetime
     labels: dict[str, LabelCounts] = Field(default_factory=dict, description="digest -> labels in that step")
+
+
+EarlierSteps = Annotated[
+    tuple[LabelledStep, ...],
+    Field(
+        exclude_if=lambda steps: not steps, description="the earlier steps in which both versions answered"
+    ),
+]
+"""Labels of the earlier steps, in order; left out of what is stored where there are none."""
+
+
+def without_overlap(steps: Sequence[LabelledStep], until: datetime) -> tuple[LabelledStep, ...]:
+    """Return the steps before a time so that no hour is in two: a clock that was set back may have repeated some.
+
+    Args:
+        steps: in order.
+    """
+    kept = []
+    for step in reversed(steps):
+        if step.began < until:
+            kept.append(step.model_copy(update={"ended": min(step.ended, until)}))
+            until = step.began
+    return tuple(reversed(kept))

@@ -20,7 +20,7 @@ from perennial.core.release.counted.dependence import MeasuredDependence, measur
 from perennial.core.release.counted.slices import Slice
 from perennial.core.release.counted.user_buckets import LogPosition
 from perennial.core.release.gate_report import GateReport
-from perennial.core.release.label_counts import LabelCounts, LabelledStep
+from perennial.core.release.label_counts import EarlierSteps, LabelCounts
 from perennial.core.release.phase import Phase
 from perennial.core.release.plan import ALL, Step, plan
 from perennial.core.release.traffic import Assignment, Counters, LikeRequests, Route, Target, UserCounts
@@ -112,14 +112,8 @@ class ReleaseStatus(Frozen):
     dependence: MeasuredDependence | None = Field(
         None, exclude_if=lambda known: known is None, description="of the champion's errors in the last step"
     )
-    accuracy: dict[str, LabelCounts] = Field(
-        default_factory=dict, description="digest -> labels in this step"
-    )
-    labelled_steps: tuple[LabelledStep, ...] = Field(
-        (),
-        exclude_if=lambda steps: not steps,
-        description="the earlier steps in which both versions answered, in order",
-    )
+    accuracy: dict[str, LabelCounts] = Field(default_factory=dict, description="by digest, in this step")
+    labelled_steps: EarlierSteps = ()
     accuracy_at: AwareDatetime | None = Field(None, description="time of the last (costly) measurement")
     label_delay: LabelDelay | None = Field(
         None,
@@ -275,16 +269,6 @@ class ReleaseStatus(Frozen):
     def duration(self) -> timedelta | None:
         """Shortest time of the phase or step; None where only events end it."""
         return self.current.duration if self.current is not None else None
-
-    @property
-    def measured_steps(self) -> tuple[LabelledStep, ...]:
-        """The earlier steps whose labels count, without overlap: a clock that was set back may have repeated hours."""
-        steps, until = [], self.entered_at
-        for step in reversed(self.labelled_steps):
-            if step.began < until:
-                steps.append(step.model_copy(update={"ended": min(step.ended, until)}))
-                until = step.began
-        return tuple(reversed(steps))
 
     def time_left(self, now: datetime) -> timedelta | None:
         """Return the rest of the phase or step's time, not below zero; None where only events end it."""

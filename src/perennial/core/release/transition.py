@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from perennial.core.events import Entry, Event, SystemActor
-from perennial.core.release.label_counts import LabelledStep
+from perennial.core.release.label_counts import LabelledStep, without_overlap
 from perennial.core.release.observation import (
     Action,
     ClearAlias,
@@ -114,10 +114,11 @@ class Transition:
         status = self.status
         if phase is not Phase.CANARY or status.current is None:
             return ()
+        earlier = without_overlap(status.labelled_steps, status.entered_at)
         if status.current.takes_all or status.entered_at >= self.now:
-            return status.measured_steps
+            return earlier
         ended = LabelledStep(began=status.entered_at, ended=self.now, labels=status.accuracy)
-        return (*status.measured_steps, ended)
+        return (*earlier, ended)
 
     def fresh_measurements(self) -> dict[str, Any]:
         """Return the status fields of a step that begins now: nothing is measured in it yet."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from perennial.core.monitoring.label_delay import LabelDelay
 from perennial.core.release import approval
 from perennial.core.release.counted.user_buckets import UserBuckets
-from perennial.core.release.label_counts import LabelledStep
+from perennial.core.release.label_counts import LabelledStep, without_overlap
 from perennial.core.release.observation import Observation
 from perennial.core.release.phase import Phase
 from perennial.core.release.plan import by_server
@@ -89,7 +89,7 @@ def observe(status: ReleaseStatus, ports: ReleasePorts, now: datetime) -> Observ
     if phase.is_measured():
         seen |= {
             "accuracy": status.accuracy,
-            "labelled_steps": status.measured_steps,
+            "labelled_steps": without_overlap(status.labelled_steps, status.entered_at),
             "accuracy_at": status.accuracy_at,
             "label_delay": status.label_delay,
             "units": status.units,
@@ -172,7 +172,7 @@ def _accuracy(
     status: ReleaseStatus, ports: ReleasePorts, now: datetime, delay: LabelDelay | None
 ) -> dict[str, Any]:
     """Return the labels of this step and of those before it."""
-    steps = status.measured_steps
+    steps = without_overlap(status.labelled_steps, status.entered_at)
     spans = [*(Span(step.began, step.ended) for step in steps), Span(status.entered_at)]
     *earlier, current = accuracy_by_step(
         status.model, spans, ports.feedback, ports.predictions, status.policy.feedback, now=now, delay=delay
@@ -197,6 +197,6 @@ def _is_due(status: ReleaseStatus, now: datetime) -> bool:
     """
     if status.accuracy_at is None:
         return True
-    began = min((step.began for step in status.measured_steps), default=status.entered_at)
+    began = min((step.began for step in status.labelled_steps), default=status.entered_at)
     wait = max(ACCURACY_EVERY, (now - began) / ACCURACY_SHARE)
     return now - status.accuracy_at >= wait

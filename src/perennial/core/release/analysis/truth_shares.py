@@ -22,8 +22,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from perennial.core.release.analysis.tilted_bounds import tilted_bounds
 from perennial.core.statistics import Booleans, Floats
-from perennial.core.tilted_bounds import tilted_bounds
 
 OF_SHARES = 0.2
 """Part of the error chance for the shares of the truths; the rest is for the errors within them."""

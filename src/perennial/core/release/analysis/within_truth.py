@@ -14,10 +14,10 @@ import numpy as np
 
 from perennial.core.mean_bounds import mean_bounds
 from perennial.core.release.analysis.grouped_labels import groupings, lowest_difference, spread, sums
+from perennial.core.release.analysis.tilted_bounds import tilted_bounds
 from perennial.core.release.analysis.truth_shares import OF_SHARES, Answered, Shares, truth_shares
 from perennial.core.release.label_counts import LabelCounts, TruthCounts
 from perennial.core.statistics import Floats
-from perennial.core.tilted_bounds import tilted_bounds
 
 NONE = TruthCounts()
 

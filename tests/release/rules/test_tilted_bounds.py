@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from perennial.core.release.analysis.tilted_bounds import tilted_bounds
 from perennial.core.statistics import proportion_bounds
-from perennial.core.tilted_bounds import tilted_bounds
 
 
 @pytest.mark.parametrize(
