@@ -34,7 +34,7 @@ class Contents(BaseModel, extra="forbid"):
 
 
 class Fetched(NamedTuple):
-    """What a step began with."""
+    """State in which a step began."""
 
     listed: bytes | None
     """The list of the copy; None where there was none."""
