@@ -31,6 +31,10 @@ class TrainingTurn(PriorityWeightStrategy):
     retrain`. Runs of the schedule and of a form in Airflow are alike; the spec says which model goes first.
     """
 
+    def __repr__(self) -> str:
+        """Return the same text in each process: Airflow stores that of a DAG's defaults, and a new one is a new version."""
+        return f"{type(self).__name__}()"
+
     def get_weight(self, ti: TaskInstance) -> int:
         """Return the weight of a task of a run."""
         task = ti.task
