@@ -32,7 +32,7 @@ class TrainingTurn(PriorityWeightStrategy):
     """
 
     def __repr__(self) -> str:
-        """Return the same text in each process: Airflow stores that of a DAG's defaults, and a new one is a new version."""
+        """Return the same text in each process: another one in what Airflow stores makes a new version of a DAG."""
         return f"{type(self).__name__}()"
 
     def get_weight(self, ti: TaskInstance) -> int:
