@@ -255,11 +255,7 @@ def _since(since: datetime | None) -> ColumnElement[bool]:
 def _put(
     connection: Connection, kind: str, values: Mapping[str, float], received: datetime, source: str
 ) -> list[str]:
-    """Store values; return the predictions of those that are new or changed.
-
-    Of two values of a source about a prediction the one that was received later stays, in whichever order they are
-    stored: a machine may send an old one late, and two processes may store what they have read at the same time.
-    """
+    """Store values that are not older than what is stored; return the predictions of those that are new or changed."""
     key = {"kind": kind, "source": source}
     chunks = (
         _put_chunk(connection, key, dict(chunk), microseconds(received)) for chunk in _chunks(values.items())
@@ -283,12 +279,10 @@ def _put_chunk(
     if changed:
         statement = insert(connection, table)
         replaced = {name: statement.excluded[name] for name in ("value", "received_us")}
-        later = statement.on_conflict_do_update(
-            index_elements=["kind", "prediction_id", "source"],
-            set_=replaced,
-            where=table.c.received_us <= statement.excluded.received_us,
-        )
-        connection.execute(later, changed)
+        primary = ["kind", "prediction_id", "source"]
+        newer = table.c.received_us <= statement.excluded.received_us  # two processes may store at once
+        statement = statement.on_conflict_do_update(index_elements=primary, set_=replaced, where=newer)
+        connection.execute(statement, changed)
     return [str(row["prediction_id"]) for row in changed]
 
 

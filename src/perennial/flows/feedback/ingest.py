@@ -36,7 +36,7 @@ class FeedbackBatch(Protocol):
     def reviews(self) -> tuple[Review, ...]: ...
     @property
     def again(self) -> bool:
-        """Whether it was read before, and has waited for its predictions since."""
+        """Return whether it was read before, and has waited for its predictions since."""
         ...
 
 
