@@ -79,9 +79,18 @@ class ObjectFolder:
         except OSError as error:
             raise ToolError(f"{self.address}: {error}", hint="check the rights of the folder") from error
 
+    @contextmanager
+    def _bucket(self) -> Iterator[Any]:
+        """Yield the file system to write with; where there is no bucket it is a ToolError, too."""
+        try:
+            with self.files() as files:
+                yield files
+        except FileNotFoundError as error:
+            raise ToolError(f"{self.address}: {error}", hint="does the bucket exist?") from error
+
     def write(self, name: str, content: bytes) -> None:
         """Store an object."""
-        with self.files() as files:
+        with self._bucket() as files:
             files.pipe_file(f"{self.address}/{name}", content)
 
     def find(self, name: str) -> bytes | None:
@@ -95,7 +104,7 @@ class ObjectFolder:
 
     def upload(self, name: str, path: Path) -> None:
         """Store a file as an object."""
-        with self.files() as files:
+        with self._bucket() as files:
             files.put_file(str(path), f"{self.address}/{name}")
 
     def download(self, name: str, path: Path) -> bool:

@@ -5,14 +5,19 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
-from containers.described import ROOT, service
+import yaml
+from containers.described import ROOT, pod_containers, service
+from containers.manifests import KUSTOMIZE, template_of
 from containers.native import Machine, prefix_of
 from postgres_server import BINARIES
+
+from perennial.encryption.keyring import generate
 
 pytestmark = [pytest.mark.server, pytest.mark.timeout(1200)]
 PORTS = {
@@ -185,6 +190,34 @@ def test_every_process_is_the_user_of_its_container(plant):
         status = Path(f"/proc/{process.pid}/status").read_text()
         assert f"Uid:\t{service(name).user.partition(':')[0]}\t" in status, name
         assert "NoNewPrivs:\t1" in status, name
+
+
+def test_the_job_of_a_backup_saves_the_plant_and_the_oldest_go(plant):
+    """As kustomize/components/backup gives it, while the plant runs; S3 is not there, so without what lies in it."""
+    job = yaml.safe_load((KUSTOMIZE / "components" / "backup" / "backup.yaml").read_text())
+    (container,) = pod_containers(template_of(job)["spec"])
+    without_s3 = {
+        name: value
+        for name, value in container.environment.items()
+        if "AWS" not in name and "DVC" not in name
+    }
+    container = replace(container, environment=without_s3)
+    secrets = plant.machine.path("/secrets")
+    for name in ADDRESSES:
+        (secrets / name).write_text((plant.secrets / name).read_text())
+    generate(secrets / "encryption_keys", "of-test")
+    (secrets / "encryption_keys").chmod(0o644)
+    (secrets / "passphrase").write_text("a long passphrase")
+    said = plant.machine.run(container)
+    (made,) = plant.machine.path("/backups").glob("2*")
+    assert f"{made}: " in said
+    assert "encrypted by the key of-test" in said
+    saved = {path.relative_to(made).as_posix() for path in made.rglob("*") if path.is_file()}
+    databases = {f"databases/{name}.dump.enc" for name in ("perennial", "mlflow", "airflow", "tuning")}
+    assert databases | {"manifest.json.enc", "keys.sealed.enc"} <= saved
+    one = [word if word != "7" else "1" for word in container.command]
+    plant.machine.run(replace(container, command=tuple(one)))
+    assert not made.exists()
 
 
 @pytest.mark.deep

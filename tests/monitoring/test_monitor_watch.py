@@ -30,6 +30,7 @@ from perennial.core.monitoring.screen import SCREENED
 from perennial.core.release.traffic import Target
 from perennial.errors import PortTaken, TrackerUnavailable
 from perennial.flows.monitoring.budget import budget_lines
+from perennial.flows.monitoring.following.schedule import REST_HELD
 from perennial.flows.monitoring.monitor import MonitorResult
 from perennial.flows.monitoring.watch import summary_line, watch
 from perennial.settings import Settings
@@ -153,6 +154,25 @@ def test_models_that_always_move_starve_no_other_and_are_not_looked_at_without_e
     for name in "abc":
         begins = [at for each, at in looks if each == name]
         assert min(np.diff(begins)) >= every / 30
+
+
+def test_a_look_that_only_the_budget_of_warnings_held_back_is_repeated_sooner():
+    every, begins = SPEC.monitoring.every.total_seconds(), []
+    drifts = tuple(
+        ColumnDrift(column=name, psi=0.9, allowance=0.1, p=0.001, level=0.01, certain_p=1e-4, warn_level=1e-6)
+        for name in SPEC.features.names[:2]
+    )
+    held = replace(SEEN, verdict=JUDGED.model_copy(update={"drifts": drifts}))
+
+    def look(spec):
+        begins.append(watched.now)
+        watched.now += 1
+        return held
+
+    watched = Watched(40)
+    watched.run(look, is_early=lambda spec: True)
+    assert max(np.diff(begins)) < every / 30
+    assert min(np.diff(begins)) >= REST_HELD
 
 
 def test_a_model_whose_looks_fail_is_not_looked_at_again_at_once():
