@@ -18,7 +18,7 @@ from perennial.errors import (
 )
 from perennial.flows.training import kept_work
 from perennial.flows.training.kept_work import CONTENTS, LOCK, MARKER, Fetched, copied, fetch, read
-from perennial.object_storage import ObjectFolder
+from perennial.object_storage import ObjectFolder, storage
 
 
 class Counting(ObjectFolder):
@@ -279,6 +279,14 @@ def test_only_what_changed_is_looked_at_after_a_step(machines, kept, monkeypatch
     kept_work.keep(second, kept, fetched)
     assert hashed == ["examples.parquet"]
     assert read("examples.parquet", kept) == b"ROWS"
+
+
+def test_an_answer_of_s3_that_ends_too_early_is_an_error_with_what_to_do():
+    """As behind a proxy that cuts; s3fs hands on what its HTTP library says after some tries."""
+    from aiohttp import ClientPayloadError
+
+    with pytest.raises(ToolError, match="payload is not completed"), storage("s3://work/plant"):
+        raise ClientPayloadError("Response payload is not completed")
 
 
 @pytest.mark.server
