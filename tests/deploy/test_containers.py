@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 import yaml
-from containers.described import ROOT, pod_containers, service
+from containers.described import ROOT, Container, pod_containers, service
 from containers.manifests import KUSTOMIZE, template_of
 from containers.native import Machine, prefix_of
 from postgres_server import BINARIES
@@ -192,32 +192,67 @@ def test_every_process_is_the_user_of_its_container(plant):
         assert "NoNewPrivs:\t1" in status, name
 
 
-def test_the_job_of_a_backup_saves_the_plant_and_the_oldest_go(plant):
-    """As kustomize/components/backup gives it, while the plant runs; S3 is not there, so without what lies in it."""
-    job = yaml.safe_load((KUSTOMIZE / "components" / "backup" / "backup.yaml").read_text())
-    (container,) = pod_containers(template_of(job)["spec"])
-    without_s3 = {
-        name: value
-        for name, value in container.environment.items()
-        if "AWS" not in name and "DVC" not in name
+def job(name: str) -> Container:
+    """Return the container of a job of kustomize/components/backup; S3 is not there, so without what lies in it."""
+    manifest = yaml.safe_load((KUSTOMIZE / "components" / "backup" / f"{name}.yaml").read_text())
+    (container,) = pod_containers(template_of(manifest)["spec"])
+    given = {
+        key: value for key, value in container.environment.items() if "AWS" not in key and "DVC" not in key
     }
-    container = replace(container, environment=without_s3)
+    return replace(container, environment=given)
+
+
+@pytest.fixture(scope="module")
+def backed_up(plant) -> Path:
+    """The backup that the job makes while the plant runs; secrets are where its pod has them."""
     secrets = plant.machine.path("/secrets")
     for name in ADDRESSES:
         (secrets / name).write_text((plant.secrets / name).read_text())
     generate(secrets / "encryption_keys", "of-test")
     (secrets / "encryption_keys").chmod(0o644)
     (secrets / "passphrase").write_text("a long passphrase")
-    said = plant.machine.run(container)
+    said = plant.machine.run(job("backup"))
     (made,) = plant.machine.path("/backups").glob("2*")
     assert f"{made}: " in said
     assert "encrypted by the key of-test" in said
-    saved = {path.relative_to(made).as_posix() for path in made.rglob("*") if path.is_file()}
+    return made
+
+
+def test_the_job_of_a_backup_saves_the_plant(backed_up):
+    saved = {path.relative_to(backed_up).as_posix() for path in backed_up.rglob("*") if path.is_file()}
     databases = {f"databases/{name}.dump.enc" for name in ("perennial", "mlflow", "airflow", "tuning")}
     assert databases | {"manifest.json.enc", "keys.sealed.enc"} <= saved
-    one = [word if word != "7" else "1" for word in container.command]
-    plant.machine.run(replace(container, command=tuple(one)))
-    assert not made.exists()
+    assert all(name.endswith(".enc") for name in saved)
+
+
+@pytest.mark.deep
+def test_the_job_of_a_restore_makes_the_plant_again(plant, backed_up):
+    """In empty databases and another state folder: the chain of the ledger holds there."""
+    copies = {name: f"restored_{name}" for name in DATABASES}
+    for role, database in {**ROLES, "plant": "", "recorder": ""}.items():
+        if database:
+            plant.psql("postgres", f"CREATE DATABASE {copies[database]} OWNER {role}")
+    secrets, elsewhere = plant.machine.path("/secrets"), "/state/restored"
+    before = {name: (secrets / name).read_text() for name in ADDRESSES}
+    restore = job("restore")
+    restore = replace(
+        restore,
+        command=tuple(word.replace("$(BACKUP)", backed_up.name) for word in restore.command),
+        environment={**restore.environment, "PERENNIAL_HOME": elsewhere},
+    )
+    try:
+        for name, text in before.items():
+            head, _, database = text.strip().rpartition("/")
+            (secrets / name).write_text(f"{head}/{copies[database]}")
+        plant.machine.run(restore)
+        verify = replace(restore, command=("perennial", "ledger", "verify"))
+        assert "holds" in plant.machine.run(verify)
+        assert (plant.machine.path(elsewhere) / "accounts.json").is_file()
+    finally:
+        for name, text in before.items():
+            (secrets / name).write_text(text)
+        for copy in copies.values():
+            plant.psql("postgres", f"DROP DATABASE {copy} WITH (FORCE)")
 
 
 @pytest.mark.deep
