@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -10,12 +11,15 @@ import pytest
 from doubles.releases import MemoryFeedback
 from some_source import source
 
+from perennial.adapters.exchange import Exchange
 from perennial.core.governance.reviews import ForgottenComments, Review
 from perennial.flows.feedback.ingest import ingest
 from perennial.serving.evidence import waiting
+from perennial.serving.evidence.answered import AnsweredPredictions
 from perennial.serving.evidence.feedback_entries import Feedback
 from perennial.serving.evidence.waiting import AGAIN, LONGEST
 from perennial.serving.feedback_inbox import FeedbackInbox, FeedbackWriter
+from perennial.serving.log.parts import LogReceiver, LogSender
 from perennial.serving.prediction_log import ID_ENTROPY, new_ids
 
 AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -127,3 +131,21 @@ def test_a_comment_that_is_forgotten_while_its_review_waits_is_not_stored(desk):
     desk.ingest(AGAIN)
     (kept,) = desk.store.reviews()
     assert (kept.review.verdict, kept.review.comment) == ("reject", None)
+
+
+def test_a_label_at_one_machine_finds_the_prediction_that_another_sends_later(tmp_path):
+    exchange = Exchange(f"file://{tmp_path}/exchange")
+    control = tmp_path / "control"
+    journal = tmp_path / "a" / "log" / "m" / f"{AT:%Y%m%dT%H}-stable-1.0.jsonl"
+    journal.parent.mkdir(parents=True)
+    journal.write_text(json.dumps({"ids": [ELSEWHERE], "shadow": False}) + "\n")
+    FeedbackWriter(tmp_path / "b" / "feedback", "s").append(Feedback({ELSEWHERE: 1.0}, {}), source(), AT)
+    store, clock = MemoryFeedback(), [AT]
+    inbox = FeedbackInbox(control / "feedback", lambda: clock[-1], waits=LONGEST)
+    answered = AnsweredPredictions(control / "log")
+    for machine, hours, labels in (("b", 0, {}), ("a", 3, {"ci": {ELSEWHERE: 1.0}})):
+        clock.append(AT + timedelta(hours=hours))
+        LogSender(tmp_path / machine, f"serving_{machine}", exchange).run(AT)
+        LogReceiver(control, exchange).run()
+        counts = ingest(inbox, store, answered)
+        assert (counts.unknown, {name: dict(kept) for name, kept in store.labels().items()}) == ({}, labels)

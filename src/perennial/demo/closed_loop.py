@@ -193,7 +193,7 @@ class ClosedLoop:
         promoted, enough = datetime.now(UTC), self.spec.retraining.enough_labels
         if self.plan.sample is not None:
             self.events.note(f"the effect is counted on {self.plan.sample()}", "effect")
-            self._wait(lambda: not self.replay.is_alive(), 600, "the requests that count the effect")
+            self._wait(lambda: self.replay.has_ended, 600, "the requests that count the effect")
         if enough is None:
             self._wait(lambda: self._labels_since(promoted) >= MEASURED, 240, "labels of the new champion")
             return None

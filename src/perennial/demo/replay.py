@@ -99,6 +99,11 @@ class RequestReplay(threading.Thread):
         self._stop_requested = threading.Event()
         self._queue: queue.Queue[ReplayedRequest | None] = queue.Queue(maxsize=64)
 
+    @property
+    def has_ended(self) -> bool:
+        """Return whether all batches were sent, with their labels, and no error has ended it."""
+        return not self.is_alive() and self.error is None
+
     def stop(self) -> None:
         self._stop_requested.set()
         self.join(timeout=30)
@@ -109,7 +114,7 @@ class RequestReplay(threading.Thread):
             worker.start()
         try:
             self._replay()
-        except (httpx.HTTPError, OSError, ValueError, RuntimeError) as error:
+        except Exception as error:  # noqa: BLE001 the demo raises it
             self.error = error
         finally:
             for _ in workers:
