@@ -41,13 +41,14 @@ def s3() -> Any:
 def storage(address: str) -> Iterator[Any]:
     """Yield the file system of S3 to work at an address; its errors become ToolError, but FileNotFoundError stays."""
     files = s3()
+    from aiohttp import ClientError
     from botocore.exceptions import BotoCoreError
 
     try:
         yield files
     except FileNotFoundError:
         raise
-    except (OSError, BotoCoreError) as error:
+    except (OSError, BotoCoreError, ClientError) as error:  # the last: an answer that ends too early
         raise ToolError(
             f"{address}: {error}", hint="see the keys, the endpoint and AWS_CA_BUNDLE of the AWS environment"
         ) from error

@@ -66,7 +66,10 @@ def test_each_part_of_airflow_is_in_the_chart_or_in_the_plant(settings):
     containers = patch["spec"]["template"]["spec"]["containers"]
     gone = {body["name"] for body in containers if body.get("$patch") == "delete"}
     assert gone == {"airflow-api-server", "airflow-dag-processor", "trainer"}
-    assert [body["args"][-1] for body in containers if "args" in body] == [f"airflow-worker-{LIGHT}"]
+    (light,) = [body for body in containers if "args" in body]
+    assert light["args"][-1] == f"airflow-worker-{LIGHT}"
+    image = f"{VALUES['defaultAirflowRepository']}:{VALUES['defaultAirflowTag']}"
+    assert light["image"] == image, "it prepares data by code of the models"
 
 
 def files_of(part: Manifest) -> set[str]:

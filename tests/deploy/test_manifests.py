@@ -19,7 +19,7 @@ WITH_COMPONENTS = [
 OF_OTHERS = {"ScaledObject", "Certificate", "Issuer"}
 """Kinds that no API server has by itself: their schemas are not at hand here."""
 BASE = files()
-WITHOUT_ADDRESS = {"guard", "airflow-worker-light", "agent", "machines"}
+WITHOUT_ADDRESS = {"guard", "airflow-worker-light", "agent", "machines", "backup", "restore"}
 
 
 @pytest.fixture(

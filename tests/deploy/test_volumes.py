@@ -12,8 +12,9 @@ from containers.manifests import KUSTOMIZE, Manifest, build, builder, pods
 
 CHART: dict[str, Any] = yaml.safe_load((ROOT / "deploy" / "airflow" / "values-celery.yaml").read_text())
 OF_ONE_POD = {"ReadWriteOnce", "ReadWriteOncePod"}
-SHARED: dict[str, set[str]] = {}
-"""Claims that several workloads mount all the same, with these: docs/guide/deploy.md says why."""
+SHARED = {"state-plant-0": {"plant", "backup", "restore"}, "backups": {"backup", "restore"}}
+"""Claims that several workloads mount all the same: a backup is on the node of the plant whose files it reads, and a
+restore comes when nothing else runs (docs/guide/backup.md)."""
 
 
 def overlays() -> list[str]:
@@ -47,6 +48,19 @@ def claims(manifests: list[Manifest]) -> dict[str, set[str]]:
 def test_no_claim_is_mounted_by_two_workloads(built):
     by_two = {claim: workloads for claim, workloads in claims(built).items() if len(workloads) > 1}
     assert all(SHARED.get(claim) == workloads for claim, workloads in by_two.items())
+
+
+def test_a_backup_is_on_the_node_of_the_plant_and_a_restore_never_comes_by_itself(built):
+    jobs = {body["metadata"]["name"]: body for body in built if body["kind"] == "CronJob"}
+    for name, pod, _ in pods(list(jobs.values())):
+        if name == "backup":
+            (term,) = pod["affinity"]["podAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
+            assert term == {
+                "labelSelector": {"matchLabels": {"app": "plant"}},
+                "topologyKey": "kubernetes.io/hostname",
+            }
+        else:
+            assert jobs[name]["spec"]["suspend"] is True
 
 
 def test_no_volume_wants_a_disk_of_several_nodes(built):

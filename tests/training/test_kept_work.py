@@ -18,7 +18,7 @@ from perennial.errors import (
 )
 from perennial.flows.training import kept_work
 from perennial.flows.training.kept_work import CONTENTS, LOCK, MARKER, Fetched, copied, fetch, read
-from perennial.object_storage import ObjectFolder
+from perennial.object_storage import ObjectFolder, storage
 
 
 class Counting(ObjectFolder):
@@ -281,16 +281,29 @@ def test_only_what_changed_is_looked_at_after_a_step(machines, kept, monkeypatch
     assert read("examples.parquet", kept) == b"ROWS"
 
 
-def test_storage_without_the_folder_of_the_bucket_says_so(tmp_path, machines, monkeypatch):
-    kept = ObjectFolder("s3://nowhere/work/m/1")
-    monkeypatch.setattr("perennial.object_storage.s3", lambda: Missing())
-    with pytest.raises(ToolError, match="does not exist") as raised:
-        kept.write("a", b"")
+def test_an_answer_of_s3_that_ends_too_early_is_an_error_with_what_to_do():
+    """As behind a proxy that cuts; s3fs hands on what its HTTP library says after some tries."""
+    from aiohttp import ClientPayloadError
+
+    with pytest.raises(ToolError, match="payload is not completed"), storage("s3://work/plant"):
+        raise ClientPayloadError("Response payload is not completed")
+
+
+@pytest.mark.server
+def test_over_s3(machines, s3):
+    first, second = machines
+    kept = ObjectFolder("s3://work/plant/m/0123")
+    with pytest.raises(ToolError) as raised:
+        keep(first, kept)
     assert raised.value.hint == "does the bucket exist?"
-
-
-class Missing:
-    """A file system whose bucket is not there, as s3fs says it: without a number of the error."""
-
-    def pipe_file(self, address, content):
-        raise FileNotFoundError("The specified bucket does not exist")
+    s3.create_bucket(Bucket="work")
+    keep(first, kept)
+    with copied(second, "train", kept, print):
+        assert contents(second) == contents(first)
+        (second / "examples.parquet").write_bytes(b"ROWS")
+    assert read("examples.parquet", kept) == b"ROWS"
+    assert len(kept.names("objects")) == 3
+    with copied(second, "prepare", kept, print):
+        assert contents(second) == {}
+    with pytest.raises(DatasetMissing, match=r"has no examples\.parquet"):
+        read("examples.parquet", kept)
