@@ -13,18 +13,23 @@ from datetime import UTC, datetime
 import httpx
 import numpy as np
 import pytest
+from doubles.detectors import MemoryDetectors
+from doubles.releases import MemoryStore
 from prometheus_client import generate_latest
 
 from perennial import catalog
 from perennial.adapters.prometheus.monitor_metrics import MonitorMetrics
 from perennial.core.assets import Reason
+from perennial.core.monitoring.budget.alarm_budget import AlarmBudget
 from perennial.core.monitoring.drift import SCORE, ColumnDrift
 from perennial.core.monitoring.estimated_accuracy import EstimatedAccuracy
 from perennial.core.monitoring.feedback_counts import FeedbackCounts
 from perennial.core.monitoring.levels import AccuracyEstimate, Cause, Level, MonitorVerdict
 from perennial.core.monitoring.retraining import Hold, Retrain
+from perennial.core.monitoring.screen import SCREENED
 from perennial.core.release.traffic import Target
 from perennial.errors import PortTaken, TrackerUnavailable
+from perennial.flows.monitoring.budget import budget_lines
 from perennial.flows.monitoring.following.schedule import REST_HELD
 from perennial.flows.monitoring.monitor import MonitorResult
 from perennial.flows.monitoring.watch import summary_line, watch
@@ -103,6 +108,13 @@ def test_every_model_is_looked_at():
 
     Watched(4).run(look, specs=(SPEC, other))
     assert seen == [SPEC.name, "another_model"] * 2
+
+
+def test_a_project_without_models_is_watched_and_has_no_budgets():
+    watched = Watched(3).run(lambda spec: SEEN, specs=(), is_early=lambda spec: True)
+    assert (watched.now, watched.said) == (4 * SCREENED, [])
+    nothing = AlarmBudget(alarms_a_month=1, drift_warnings_a_month=1, models=())
+    assert budget_lines(nothing, MemoryDetectors(), MemoryStore().ledger, NOW) == []
 
 
 def looks_of(names: str, early: str, seconds: float, rounds: int) -> list[tuple[str, float]]:

@@ -32,8 +32,11 @@ class Schedule:
         self.early: set[int] = set()
 
     def next_at(self) -> float:
-        """Return the time of the next regular look; minus infinity where an early one is due."""
-        return float("-inf") if self.early else min(self._due)
+        """Return the time of the next regular look.
+
+        Minus infinity where an early one is due, infinity where there is no model.
+        """
+        return float("-inf") if self.early else min(self._due, default=float("inf"))
 
     def may_be_early(self, now: float) -> Iterator[int]:
         """Yield the places of models that are not due, and whose last look, good or failed, is long enough ago."""
@@ -52,6 +55,8 @@ class Schedule:
 
         Early looks go first, the one of the oldest look before others; after each, a regular one that is due.
         """
+        if not self._due:
+            return None
         regular = min(range(len(self._due)), key=self._due.__getitem__)
         if self.early and not (self._was_early and self._due[regular] <= now):
             place = min(self.early, key=self._began.__getitem__)
