@@ -47,11 +47,13 @@ def make(settings: Settings, target: Path, passphrase: str | None, at: datetime,
         at: time of the backup.
 
     Raises:
-        FileRefused: the target holds something else, or lies in the state folder.
+        FileRefused: the target holds something else, or lies in the state folder. UsageError: a short passphrase.
         LedgerBroken: the chain does not hold.
         BackupRunning: another one runs. ReleaseConflict: releases moved the traffic in every try.
     """
     check_target(settings, target)
+    if passphrase is not None:
+        sealed_keys.check_passphrase(passphrase)  # not after hours of copying
     if not settings.state.is_dir():
         raise SettingsError(f"there is no {settings.state}", hint="PERENNIAL_HOME, PERENNIAL_PROJECT")
     if settings.plane == machines.SERVING:
