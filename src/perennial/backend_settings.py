@@ -14,8 +14,8 @@ LOCAL, CELERY = "LocalExecutor", "CeleryExecutor"
 TRAINING, LIGHT = "training", "light"
 """Queues of Airflow's tasks: those that use the work folder of a training, and the rest."""
 
-CHECKED = "ssl_cert_reqs"
-"""Celery's word in a broker's address for how far the certificate is checked; without any such word it is not."""
+CHECKED, OF_HOST = "ssl_cert_reqs", "ssl_check_hostname"
+"""Celery's words in a broker's address: is its certificate checked (without any such word it is not), and its name?"""
 TRAININGS = "trainings"
 """Airflow's pool of the steps of trainings."""
 LOCAL_TRAININGS = 3
@@ -78,6 +78,11 @@ class BackendSettings(BaseModel):
         description="where the work folders of trainings are kept between their steps, as s3://bucket/folder, for "
         "workers on several machines; a folder of this machine by default",
     )
+    log_bucket: str | None = Field(
+        None,
+        pattern=f"^{BUCKET}{FOLDER}*$",
+        description="object storage for sealed segments, as s3://bucket/folder; keys are not part of it",
+    )
     plane: Literal["all", "control", "serving"] = Field(
         "all", description="half of the plant that runs here: releases and trainings, or Envoy and servers"
     )
@@ -133,9 +138,11 @@ def _checked(broker: str) -> str:
     parts = urlsplit(broker)
     if parts.scheme != "rediss":
         return broker
-    asked = parse_qs(parts.query).get(CHECKED, [])
-    if not asked:
-        return f"{broker}{'&' if parts.query else '?'}{CHECKED}=required"
-    if asked != ["required"]:
+    if parts.fragment:
+        raise ValueError("it has a #, after which Celery reads nothing: write %23 in a password")
+    asked = parse_qs(parts.query)
+    if asked.get(CHECKED, ["required"]) != ["required"]:
         raise ValueError(f"{CHECKED} can only be `required`: who took the broker's place could queue tasks")
-    return broker
+    if any(value.lower() == "false" for value in asked.get(OF_HOST, [])):
+        raise ValueError(f"{OF_HOST} cannot be `false`: another server's certificate would do")
+    return broker if CHECKED in asked else f"{broker}{'&' if parts.query else '?'}{CHECKED}=required"

@@ -41,13 +41,14 @@ def s3() -> Any:
 def storage(address: str) -> Iterator[Any]:
     """Yield the file system of S3 to work at an address; its errors become ToolError, but FileNotFoundError stays."""
     files = s3()
+    from aiohttp import ClientError
     from botocore.exceptions import BotoCoreError
 
     try:
         yield files
     except FileNotFoundError:
         raise
-    except (OSError, BotoCoreError) as error:
+    except (OSError, BotoCoreError, ClientError) as error:  # the last: an answer that ends too early
         raise ToolError(
             f"{address}: {error}", hint="see the keys, the endpoint and AWS_CA_BUNDLE of the AWS environment"
         ) from error
@@ -79,9 +80,18 @@ class ObjectFolder:
         except OSError as error:
             raise ToolError(f"{self.address}: {error}", hint="check the rights of the folder") from error
 
+    @contextmanager
+    def _bucket(self) -> Iterator[Any]:
+        """Yield the file system to write with; where there is no bucket it is a ToolError, too."""
+        try:
+            with self.files() as files:
+                yield files
+        except FileNotFoundError as error:
+            raise ToolError(f"{self.address}: {error}", hint="does the bucket exist?") from error
+
     def write(self, name: str, content: bytes) -> None:
         """Store an object."""
-        with self.files() as files:
+        with self._bucket() as files:
             files.pipe_file(f"{self.address}/{name}", content)
 
     def find(self, name: str) -> bytes | None:
@@ -95,7 +105,7 @@ class ObjectFolder:
 
     def upload(self, name: str, path: Path) -> None:
         """Store a file as an object."""
-        with self.files() as files:
+        with self._bucket() as files:
             files.put_file(str(path), f"{self.address}/{name}")
 
     def download(self, name: str, path: Path) -> bool:

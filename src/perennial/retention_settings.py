@@ -15,6 +15,9 @@ class RetentionSettings(BaseModel):
     keep_work_days: int = Field(
         14, ge=1, description="days that work folders and unfinished batches stay after their last change"
     )
+    log_local_days: int | None = Field(
+        None, ge=1, description="days that uploaded segments of the log stay here, too; all by default"
+    )
     keep_reports_days: int = Field(365, ge=1, description="days that reports stay")
     prune_daily: bool = Field(
         False, description="Airflow's DAG `prune` deletes each day what it finds; else it only says it"

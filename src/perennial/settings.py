@@ -23,7 +23,6 @@ from perennial.encryption_settings import EncryptionSettings
 from perennial.errors import SettingsError
 from perennial.files import shared_secret
 from perennial.installation import LOOPBACK, LOOPBACKS, SHIPPED, default_project
-from perennial.log_settings import LogSettings
 from perennial.port_settings import PortSettings
 from perennial.retention_settings import RetentionSettings
 from perennial.secret_settings import from_sources
@@ -38,7 +37,6 @@ class Settings(
     BackendSettings,
     EncryptionSettings,
     PortSettings,
-    LogSettings,
     RetentionSettings,
     TenantSettings,
     VaultSettings,

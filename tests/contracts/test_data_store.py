@@ -161,6 +161,17 @@ DvcData(pathlib.Path({str(tmp_path / "repo")!r}), {str(tmp_path / "remote")!r}).
     assert (tmp_path / "out/data").read_bytes() == b"1"
 
 
+@pytest.mark.parametrize("where", ["ssh://u:p%40ss@h/d", "https://u:p%40ss@h"])
+def test_an_error_of_a_remote_shows_no_password(where):
+    """It is in the log of a task, which more people read than have the address."""
+    from perennial.adapters.dvc_data import _tool_errors
+
+    with pytest.raises(ToolError, match="h") as raised, _tool_errors(where):
+        raise ConnectionError(f"p@ss refused at {where}")
+    assert "p@ss" not in raised.value.message
+    assert "p%40ss" not in raised.value.message
+
+
 @pytest.mark.server
 def test_dvc_over_s3(write, tmp_path, s3):
     s3.create_bucket(Bucket="data")

@@ -216,6 +216,19 @@ def test_labels_replace_and_count_what_changed(store):
     assert store.feedback.put({}, NOW, "ci") == 0
 
 
+def test_a_label_that_a_machine_sends_late_does_not_undo_its_correction(store):
+    """Nor does what another process has read before the correction and stores after it."""
+    corrected = NOW + timedelta(hours=1)
+    for put, kept in (
+        (store.feedback.put, store.feedback.labels),
+        (store.feedback.put_rewards, store.feedback.rewards),
+    ):
+        assert put({"p1": 1.0}, corrected, "ci") == 1
+        assert put({"p1": 0.0, "p2": 0.0}, NOW, "ci") == 1
+        assert put({"p1": 0.5}, corrected, "ci") == 1, "of the same time the last one counts"
+        assert kept() == {"ci": {"p1": 0.5, "p2": 0.0}}
+
+
 def test_the_first_label_of_a_prediction_has_the_time_of_its_last_change(store):
     moments = [NOW + timedelta(seconds=seconds) for seconds in (0, 10, 20)]
     store.feedback.put({"p1": 1.0, "p2": 0.0}, moments[0], "ci")
@@ -338,7 +351,7 @@ def test_changes_of_labels_and_reviews_are_told_in_the_order_of_their_storing(ma
     assert feedback.label_changes("m", first) == (first, frozenset())
     feedback.put({"p1": 1.0}, later, "ci", of)  # the same again
     assert feedback.label_changes("m", first)[0] == first
-    feedback.put({"p1": 0.0}, NOW - timedelta(days=3), "ci", of)  # a server's file that came late
+    feedback.put({"p1": 0.0}, NOW - timedelta(days=3), "shop", of)  # a server's file that came late
     feedback.put({"p9": 0.0}, NOW, "ci")
     second, told = feedback.label_changes("m", first)
     assert set(told) == {"p1", "p9"}
@@ -361,7 +374,10 @@ def test_changes_of_labels_and_reviews_are_told_in_the_order_of_their_storing(ma
         "an earlier copy of the database"
     )
     asked = ["p1", "p2", "p3"]
-    assert {s: dict(v) for s, v in feedback.labels_of(asked).items()} == {"ci": {"p1": 0.0, "p2": 1.0}}
+    assert {s: dict(v) for s, v in feedback.labels_of(asked).items()} == {
+        "ci": {"p1": 1.0, "p2": 1.0},
+        "shop": {"p1": 0.0},
+    }
     assert feedback.labels_of(["p3"]).get("ci", {}) == {}
     assert feedback.reviewed_of(asked) == {"ann": {"p1": 1.0}}
 

@@ -6,12 +6,14 @@ The chart itself is not at hand here; docs/guide/deploy.md says how the values w
 from __future__ import annotations
 
 import re
+import subprocess
 from typing import Any
 
 import pytest
 import yaml
 from containers.described import ROOT, stages
 from containers.manifests import KUSTOMIZE, Manifest
+from machines.training_machine import SAME
 
 from perennial.backend_settings import LIGHT, TRAINING
 from perennial.local import airflow, handed_secrets
@@ -64,7 +66,10 @@ def test_each_part_of_airflow_is_in_the_chart_or_in_the_plant(settings):
     containers = patch["spec"]["template"]["spec"]["containers"]
     gone = {body["name"] for body in containers if body.get("$patch") == "delete"}
     assert gone == {"airflow-api-server", "airflow-dag-processor", "trainer"}
-    assert [body["args"][-1] for body in containers if "args" in body] == [f"airflow-worker-{LIGHT}"]
+    (light,) = [body for body in containers if "args" in body]
+    assert light["args"][-1] == f"airflow-worker-{LIGHT}"
+    image = f"{VALUES['defaultAirflowRepository']}:{VALUES['defaultAirflowTag']}"
+    assert light["image"] == image, "it prepares data by code of the models"
 
 
 def files_of(part: Manifest) -> set[str]:
@@ -83,10 +88,39 @@ def test_a_part_gets_the_secrets_of_its_process(name):
     assert files_of(PARTS[name]) == {f"{PREFIX}{setting.upper()}_FILE" for setting in needs}
 
 
-def test_the_worker_acts_as_the_account_that_trains():
-    path = next(entry["value"] for entry in WORKER["env"] if entry["name"] == "PERENNIAL_ACCOUNTS_PATH")
-    home = stages()["trainer"].environment["PERENNIAL_HOME"]
-    assert path == f"{home}/secrets/processes/airflow-worker-training/accounts.json"
+def test_the_worker_has_the_settings_of_a_machine_that_only_trains():
+    """`make test-production` runs such a machine. Its queue and Airflow's database come by the chart."""
+    given = {entry["name"] for entry in (*VALUES["env"], *WORKER["env"])}
+    named = {
+        f"{PREFIX}{name.upper()}"
+        for name in SAME
+        if name not in ("airflow_database_url", "celery_broker_url")
+    }
+    for name in named | {"PERENNIAL_SIGNING_KEY", "PERENNIAL_TRUSTED_KEYS", "PERENNIAL_ACCOUNTS_PATH"}:
+        assert {name, f"{name}_FILE"} & given, name
+    (kept,) = [entry["value"] for entry in VALUES["env"] if entry["name"] == "PERENNIAL_WORK_STORE"]
+    assert f"PERENNIAL_WORK_STORE={kept}" in COMPONENT["configMapGenerator"][0]["literals"]
+
+
+def test_the_worker_finds_each_file_that_its_settings_name(tmp_path):
+    """The copies are for their owner only, as the code wants keys and passwords."""
+    mounted = {mount["name"]: mount["mountPath"] for mount in WORKER["extraVolumeMounts"]}
+    secrets = next(volume for volume in WORKER["extraVolumes"] if volume["name"] == "secrets")
+    files = {f"{mounted['secrets']}/{item['path']}" for item in secrets["secret"]["items"]} | {
+        mounted["trusted"]
+    }
+    (copies,) = WORKER["extraInitContainers"]
+    (tmp_path / "keys").mkdir()
+    for name in ("signing.pem", "accounts.json"):
+        (tmp_path / "keys" / name).write_text(name)
+        (tmp_path / "keys" / name).chmod(0o440)
+    here = [re.sub("(^|=)(/keys|/state)", rf"\1{tmp_path}\2", word) for word in copies["command"]]
+    subprocess.run(here, check=True)
+    for path in (tmp_path / "state").rglob("*.*"):
+        assert path.stat().st_mode & 0o777 == 0o600
+        files.add(f"/{path.relative_to(tmp_path)}")
+    named = {entry["value"] for entry in WORKER["env"]}
+    assert {value for value in named if value.startswith("/")} <= files
 
 
 def test_secrets_are_named_and_nothing_secret_is_written():
@@ -94,6 +128,7 @@ def test_secrets_are_named_and_nothing_secret_is_written():
         VALUES["data"][key]
         for key in ("metadataSecretName", "resultBackendSecretName", "brokerUrlSecretName")
     }
+    named |= {"training-keys"}
     named |= {VALUES[key] for key in ("fernetKeySecretName", "apiSecretKeySecretName", "jwtSecretName")}
     guide = (ROOT / "docs" / "guide" / "deploy.md").read_text()
     assert all(f"generic {name} " in guide for name in named)

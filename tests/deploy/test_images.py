@@ -18,7 +18,7 @@ from perennial.local.processes import table
 from perennial.settings import Settings
 
 BIN = Path(sys.executable).parent
-ROLES = ("edge", "serving", "mlflow", "airflow", "monitor", "trainer", "cell", "tools")
+ROLES = ("edge", "serving", "mlflow", "airflow", "monitor", "trainer", "cell", "backup", "tools")
 SERVICES = compose()["services"]
 OURS = sorted(name for name, body in SERVICES.items() if body["image"].startswith("perennial/"))
 ONE_SHOT = {"admit-plant", "admit-recorder", "bucket", "owner", "setup", "tools"}
@@ -41,7 +41,7 @@ def test_a_role_runs_as_no_root_and_asks_for_its_health(role):
     image = stages()[role]
     assert image.user == "10001:10001"
     assert image.command[0] == "perennial"
-    assert role == "tools" or image.health[:3] == ("python", "-m", "perennial.local.probe")
+    assert role in ("backup", "tools") or image.health[:3] == ("python", "-m", "perennial.local.probe")
 
 
 def test_base_images_and_packages_are_pinned():

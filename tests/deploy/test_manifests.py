@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 
 import kubernetes_validate
@@ -20,27 +19,19 @@ WITH_COMPONENTS = [
 OF_OTHERS = {"ScaledObject", "Certificate", "Issuer"}
 """Kinds that no API server has by itself: their schemas are not at hand here."""
 BASE = files()
-WITHOUT_ADDRESS = {"guard", "airflow-worker-light", "agent", "machines"}
+WITHOUT_ADDRESS = {"guard", "airflow-worker-light", "agent", "machines", "backup", "restore"}
 
 
 @pytest.fixture(
     scope="module",
     params=[*OVERLAYS, *WITH_COMPONENTS],
 )
-def built(request, tmp_path_factory) -> list[Manifest]:
+def built(request, overlay_with) -> list[Manifest]:
     if not builder():
         pytest.skip("no kustomize of version 5 on this machine: the files of the base are checked alone")
     if request.param in OVERLAYS:
         return build(KUSTOMIZE / "overlays" / request.param)
-    folder = tmp_path_factory.mktemp("overlay")
-    there, component = os.path.relpath(KUSTOMIZE, folder), request.param.rpartition(" ")[2]
-    text = {
-        "namespace": "perennial",
-        "resources": [f"{there}/overlays/production"],
-        "components": [f"{there}/components/{component}"],
-    }
-    (folder / "kustomization.yaml").write_text(yaml.safe_dump(text))
-    return build(folder)
+    return overlay_with(*request.param.split(" with "))
 
 
 def check_valid(body: Manifest) -> None:

@@ -63,21 +63,20 @@ def test_the_back_test_promised_a_gain_and_the_gate_had_proof(stack, real):
     assert [proven[name] for name in ("improvement", "roc_auc", "brier")] == ["PASS"] * 3, rules
 
 
-def test_the_effect_of_the_retraining_is_measured_on_the_requests_of_the_new_champion(real):
-    """Whether it is proven depends on the cycles that come while the demo measures: they are few."""
+def test_the_retraining_has_helped_on_requests_spread_over_the_rest_of_the_year(real):
+    """Proven in each of 3,600 simulated runs, whichever cycle the count begins with (`docs/guide/operations.md`)."""
     effect = real["effect"]
     assert (effect["version"], effect["against"]) == ("1.1.0", "1.0.0")
-    assert effect["labels"] >= 1000
+    assert effect["labels"] >= 2000
     assert effect["left_out"] == 0
     gain = effect["measured"]
     assert gain["low"] <= gain["difference"] <= gain["high"]
     assert gain["difference"] == pytest.approx(gain["new"] - gain["old"])
-    assert (effect["verdict"] == "helped") == (gain["low"] > 0)
-    assert gain["high"] > 0, "it harms nothing"
+    assert effect["verdict"] == "helped", gain
 
 
 def test_the_next_labels_are_asked_whether_a_further_retraining_helps(stack, real):
-    """Mostly it would not; on a machine so slow that the cycles have changed by then it may."""
+    """Mostly it would not; about one back-test in a hundred promises a gain."""
     assert "labels came since the champion's training" in real["next_retraining"]
     if real["next_retraining_made"]:
         assert "its back-test: a gain is likely" in real["next_retraining"]

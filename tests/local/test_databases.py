@@ -106,3 +106,14 @@ def test_a_broker_whose_certificate_nobody_checks_is_refused(monkeypatch, word):
     ) as refused:
         load()
     assert "hidden" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "rest", ["?ssl_cert_reqs=required&ssl_check_hostname=False", "?ssl_check_hostname=false", "#x"]
+)
+def test_a_broker_with_another_servers_certificate_is_refused(monkeypatch, rest):
+    """Behind a # Celery would read nothing of ours."""
+    monkeypatch.setenv("PERENNIAL_CELERY_BROKER_URL", f"rediss://:hidden@h:6379/0{rest}")
+    with pytest.raises(SettingsError, match=r"PERENNIAL_CELERY_BROKER_URL: ") as refused:
+        load()
+    assert "hidden" not in str(refused.value)

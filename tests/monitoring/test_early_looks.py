@@ -9,7 +9,9 @@ import pandas as pd
 from doubles.answers import START, answered
 
 from perennial import catalog
-from perennial.core.monitoring.screen import Screen, fewest_new, stirred
+from perennial.core.monitoring.drift import SCORE, ColumnDrift
+from perennial.core.monitoring.levels import is_held_back
+from perennial.core.monitoring.screen import Screen, fewest_again, fewest_new, stirred
 from perennial.flows.monitoring.following.early import EarlyLooks
 from perennial.flows.monitoring.following.watched_log import WatchedLog
 from perennial.serving.following.growing import GrowingPredictionLog
@@ -48,9 +50,9 @@ class Watch:
                 answered(self.at, names=NAMES, features=features, scores=scores, request_id=request)
             )
 
-    def look(self) -> None:
+    def look(self, drifts=()) -> None:
         window = self.watched.rows(SPEC, DIGEST, None, self.at).window(self.at).rows
-        self.early.looked(SPEC, DIGEST, self.reference, window)
+        self.early.looked(SPEC, DIGEST, self.reference, window, drifts)
 
     def due(self) -> bool:
         return self.early.due(SPEC, self.at)
@@ -67,6 +69,48 @@ def test_a_shift_is_due_when_the_smallest_judged_part_of_the_window_is_new(tmp_p
     assert watch.due()
     watch.look()
     assert not watch.due(), "the look has seen it"
+
+
+def drifts(certain_p: float) -> list[ColumnDrift]:
+    """Return proven drifts of two features, as far as a warning, with what a budget allows at 1e-6."""
+    return [
+        ColumnDrift(
+            column=name, psi=0.9, allowance=0.1, p=0.001, level=0.01, certain_p=certain_p, warn_level=1e-6
+        )
+        for name in NAMES[:2]
+    ]
+
+
+def test_a_proven_drift_that_the_budget_holds_back_is_looked_at_again_soon_for_a_window(tmp_path):
+    watch, few = Watch(tmp_path), fewest_again(160)
+    watch.answer(200)
+    watch.look()
+    for _ in range(160 // few):
+        watch.answer(few - 1, shift=2)
+        watch.look(drifts(1e-4))
+        assert not watch.due()
+        watch.answer(few - 1, shift=2)
+        assert not watch.due()
+        watch.answer(1, shift=2)
+        if not watch.due():
+            break
+    assert watch.at >= START + timedelta(seconds=200 + 160), (
+        "what a window of rows does not make certain can wait"
+    )
+    watch.look(drifts(1e-7))
+    watch.answer(few, shift=2)
+    assert not watch.due(), "a warning was sent"
+
+
+def test_a_warning_is_held_back_where_only_the_budget_forbids_it():
+    policy = SPEC.monitoring
+    assert is_held_back(policy, drifts(1e-4))
+    assert not is_held_back(policy, drifts(1e-7))
+    assert not is_held_back(policy, drifts(1e-4)[:1]), "one feature alone never warns"
+    alone = [drift.model_copy(update={"column": SCORE}) for drift in drifts(1e-4)[:1]]
+    assert is_held_back(policy, alone)
+    unproven = [drift.model_copy(update={"p": 0.5}) for drift in drifts(1e-4)]
+    assert not is_held_back(policy, unproven)
 
 
 def test_traffic_as_before_is_not_due_and_a_monitor_that_starts_looks_first(tmp_path):

@@ -13,18 +13,24 @@ from datetime import UTC, datetime
 import httpx
 import numpy as np
 import pytest
+from doubles.detectors import MemoryDetectors
+from doubles.releases import MemoryStore
 from prometheus_client import generate_latest
 
 from perennial import catalog
 from perennial.adapters.prometheus.monitor_metrics import MonitorMetrics
 from perennial.core.assets import Reason
+from perennial.core.monitoring.budget.alarm_budget import AlarmBudget
 from perennial.core.monitoring.drift import SCORE, ColumnDrift
 from perennial.core.monitoring.estimated_accuracy import EstimatedAccuracy
 from perennial.core.monitoring.feedback_counts import FeedbackCounts
 from perennial.core.monitoring.levels import AccuracyEstimate, Cause, Level, MonitorVerdict
 from perennial.core.monitoring.retraining import Hold, Retrain
+from perennial.core.monitoring.screen import SCREENED
 from perennial.core.release.traffic import Target
 from perennial.errors import PortTaken, TrackerUnavailable
+from perennial.flows.monitoring.budget import budget_lines
+from perennial.flows.monitoring.following.schedule import REST_HELD
 from perennial.flows.monitoring.monitor import MonitorResult
 from perennial.flows.monitoring.watch import summary_line, watch
 from perennial.settings import Settings
@@ -104,6 +110,13 @@ def test_every_model_is_looked_at():
     assert seen == [SPEC.name, "another_model"] * 2
 
 
+def test_a_project_without_models_is_watched_and_has_no_budgets():
+    watched = Watched(3).run(lambda spec: SEEN, specs=(), is_early=lambda spec: True)
+    assert (watched.now, watched.said) == (4 * SCREENED, [])
+    nothing = AlarmBudget(alarms_a_month=1, drift_warnings_a_month=1, models=())
+    assert budget_lines(nothing, MemoryDetectors(), MemoryStore().ledger, NOW) == []
+
+
 def looks_of(names: str, early: str, seconds: float, rounds: int) -> list[tuple[str, float]]:
     """Return the looks at models, some of which always move, with their times; each takes so many seconds."""
     looks: list[tuple[str, float]] = []
@@ -141,6 +154,25 @@ def test_models_that_always_move_starve_no_other_and_are_not_looked_at_without_e
     for name in "abc":
         begins = [at for each, at in looks if each == name]
         assert min(np.diff(begins)) >= every / 30
+
+
+def test_a_look_that_only_the_budget_of_warnings_held_back_is_repeated_sooner():
+    every, begins = SPEC.monitoring.every.total_seconds(), []
+    drifts = tuple(
+        ColumnDrift(column=name, psi=0.9, allowance=0.1, p=0.001, level=0.01, certain_p=1e-4, warn_level=1e-6)
+        for name in SPEC.features.names[:2]
+    )
+    held = replace(SEEN, verdict=JUDGED.model_copy(update={"drifts": drifts}))
+
+    def look(spec):
+        begins.append(watched.now)
+        watched.now += 1
+        return held
+
+    watched = Watched(40)
+    watched.run(look, is_early=lambda spec: True)
+    assert max(np.diff(begins)) < every / 30
+    assert min(np.diff(begins)) >= REST_HELD
 
 
 def test_a_model_whose_looks_fail_is_not_looked_at_again_at_once():

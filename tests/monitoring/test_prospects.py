@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pandas as pd
 import pytest
-from doubles.releases import MemoryLedger
+from doubles.releases import MemoryFeedback, MemoryLedger
 from pydantic import ValidationError
 
 from perennial import catalog
@@ -28,7 +28,7 @@ from perennial.core.monitoring.worth.prospects import (
 )
 from perennial.core.monitoring_spec import ProspectsSpec
 from perennial.core.release.traffic import Target
-from perennial.flows.monitoring.prospects import back_test
+from perennial.flows.monitoring.prospects import back_test, newest_labelled
 from perennial.settings import Settings
 
 SPEC = catalog.spec("test_failure_predictor", Settings(spec_overlay=None))
@@ -157,3 +157,35 @@ def test_what_was_said_about_new_labels_holds_no_alarm():
     rows = ledger.rows()
     assert still_withheld(rows, "d1", Reason.LABELS, day, NOW)
     assert still_withheld(rows, "d1", Reason.ACCURACY, day, NOW) is None
+
+
+class Log:
+    """A prediction a minute, each with a label; keeps from when on it was read."""
+
+    def __init__(self, minutes: int) -> None:
+        names = [f"p{minute}" for minute in range(minutes)]
+        at = [NOW - timedelta(minutes=minute) for minute in range(minutes)]
+        self.frame = pd.DataFrame({"prediction_id": names, "at": at, "digest": "d", "shadow": False})
+        self.feedback = MemoryFeedback()
+        self.feedback.put(dict.fromkeys(names, 1.0), NOW, "ci")
+        self.read_from: list[timedelta] = []
+
+    def read(self, model, since):
+        self.read_from.append(NOW - since)
+        return self.frame[self.frame["at"] >= since].sort_values("at", ignore_index=True)
+
+
+@pytest.mark.parametrize(
+    ("minutes", "days", "hours", "rows"),
+    [
+        (9000, 400, [1, 24, 168], 9000),
+        (40, 400, [1, 24, 168, 720, 9600], 40),
+        (9000, 0.5, [1, 12], 721),
+    ],
+    ids=["newest are enough", "few at all", "young champion"],
+)
+def test_an_alarm_reads_no_more_of_the_log_than_it_needs(minutes, days, hours, rows):
+    log = Log(minutes)
+    since = NOW - timedelta(days=days)
+    found = newest_labelled(SPEC, "d", since, log, log.feedback, NOW)
+    assert (log.read_from, len(found)) == ([timedelta(hours=back) for back in hours], rows)

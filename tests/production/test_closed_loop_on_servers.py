@@ -4,233 +4,64 @@ under constant traffic at both doors, while each server is killed and brought ba
 from __future__ import annotations
 
 import configparser
+import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
-from hashlib import sha256
-from typing import Any
+from uuid import uuid4
 
 import pytest
-from backends.clients import ANSWERS, Client, Kills
-from backends.plant import CYCLES, MACHINES, MODEL, RELEASE, TRAIN, Plant
+from backends.loop import (
+    BY_ENTITY,
+    BY_TENSOR,
+    KINDS,
+    TENSOR_BODY,
+    TENSOR_PATH,
+    Loop,
+    Servers,
+    named,
+    release,
+    retrain,
+    running,
+)
+from backends.plant import MACHINES, MODEL, RELEASE, TRAIN, Plant
 from backends.servers import PASSWORDS, SECRET
-from machines.serving_machine import ServingMachine
+from load_generator import Load
+from serving_stack import status, target, until
 
 from perennial.core.events import Event
-from perennial.core.release.phase import Phase
-from perennial.core.release.status import IntentKind, ReleaseStatus
-from perennial.core.release.traffic import Counters, PoolName
-from perennial.demo.approver import approve
+from perennial.core.machine import WantedKind
+from perennial.core.release.status import ReleaseStatus
+from perennial.core.release.traffic import PoolName, Route
 from perennial.errors import ToolError
+from perennial.flows.release.rollback import rollback
 from perennial.local import supervisord
-from perennial.wiring import releasing, versions
+from perennial.wiring import machines, releasing, traffic, versions
 
 pytestmark = [pytest.mark.production, pytest.mark.timeout(3600)]
-BY_ENTITY, BY_TENSOR = "by entity", "by tensor"
-KINDS = (BY_ENTITY, BY_TENSOR)
-PAUSE = 0.2
-"""Seconds between two requests of a client."""
-NARROW = 5
-"""Tests that the clients ask for: so few that the window of predictions differs from what the model has learnt."""
-
-
-@dataclass
-class Loop:
-    """A running plant with a first champion, and two clients at the door of each serving machine.
-
-    Attributes:
-        of_candidate: what the candidate answered in the step of the canary in which servers were killed.
-    """
-
-    plant: Plant
-    kills: Kills
-    of_candidate: Counters = field(default_factory=Counters)
-
-    @property
-    def clients(self) -> tuple[Client, ...]:
-        return self.kills.clients
 
 
 @pytest.fixture(scope="module")
 def loop(databases, redis, bucket, tmp_path_factory) -> Iterator[Loop]:
-    """The first version is trained and released on the command line; then the clients begin."""
     plant = Plant(tmp_path_factory.mktemp("loop") / "plant", databases, redis, bucket)
     try:
-        plant.start()
-        plant.run("run", MODEL)
-        plant.run("release", "start", MODEL)
-        approve(plant.settings, plant.release().candidate)
-        plant.run("release", "reconcile", MODEL, "--until-final")
-        assert plant.release().phase is Phase.SUCCEEDED, plant.release().note
-        plant.add_cycles(CYCLES)
-        context = {"cycle_size": 40, "requested_at": 1.75e9}
-        rows = {"entities": plant.entities(NARROW), "context": context, "allow_unknown": True}
-        tensor = {"name": "features", "shape": [1, 17], "datatype": "FP32", "data": [0.25] * 17}
-        asked = {
-            BY_ENTITY: (f"/v1/models/{MODEL}/predict", rows),
-            BY_TENSOR: (f"/v2/models/{MODEL}/infer", {"inputs": [tensor]}),
-        }
-        clients = tuple(
-            Client(int(machine.port), *asked[kind], 1, PAUSE, name=named(kind, machine.name))
-            for kind in KINDS
-            for machine in plant.machines
-        )
-        with ExitStack() as stack:
-            for client in clients:
-                stack.enter_context(client)
-            yield Loop(plant, Kills(clients))
+        with running(plant, Servers(databases, redis, bucket)) as made:
+            yield made
     finally:
         plant.stop()
 
 
-def named(kind: str, machine: str) -> str:
-    """Return the name of the client of a kind at the door of a machine."""
-    return f"{kind}, {machine}"
-
-
-def refused(plant: Plant, code: int, *line: str) -> None:
-    """Give a command that needs what is away: it ends with its code and says what is wrong, in two lines."""
-    done = plant.ask(*line)
-    assert done.returncode == code, f"{line}: {done.returncode}\n{done.stdout}\n{done.stderr}"
-    assert "Traceback" not in done.stderr
-    assert "\n  -> " in done.stderr
-    assert not [word for word in (*PASSWORDS.values(), ":word@") if word in done.stdout + done.stderr]
+@pytest.fixture(scope="module")
+def retrained(loop) -> str:
+    """The DAG run of the training that the monitor asked for."""
+    return retrain(loop)
 
 
 @pytest.fixture(scope="module")
-def retrained(loop, databases, redis, bucket) -> str:
-    """The monitor asks for a training; each server is killed in a step that needs it. Returns the DAG run."""
-    plant, kills = loop.plant, loop.kills
-    log = releasing.prediction_log(plant.settings)
-
-    def alarmed() -> list[dict[str, Any]]:
-        """Label every answer, half of them as wrong, as a CI system does; return the runs that were asked for."""
-        drawn = {
-            name: float(sha256(name.encode()).digest()[0] % 2) for name in log.read(MODEL)["prediction_id"]
-        }
-        plant.store.feedback.put(drawn, datetime.now(UTC), "ci")
-        return plant.airflow.runs(TRAIN)
-
-    run = plant.until(alarmed, "the monitor's alarm")[0]["dag_run_id"]
-
-    def state(task: str) -> str:
-        return plant.airflow.tasks(TRAIN, run)[task]
-
-    def running(task: str) -> None:
-        plant.until(lambda: state(task) in ("running", "success"), f"the begin of {task}")
-
-    def met(task: str) -> None:
-        """Wait until a task has ended, or has failed once."""
-        plant.until(lambda: state(task) in ("up_for_retry", "success"), f"the first try of {task}")
-
-    running("validate")
-    with kills.of("Redis", "training: validate"):
-        redis.kill()
-        refused(plant, 57, "features", "show", MODEL, *entity(plant))
-        met("validate")
-        redis.revive()
-    running("train")
-    with kills.of("S3", "training: train"):
-        bucket.kill()
-        met("train")
-        bucket.revive()
-    running("evaluate")
-    with kills.of("worker of `training`", "training: evaluate"):
-        plant.trainer.kill()
-        plant.trainer.up()
-    running("register")
-    with kills.of("PostgreSQL", "training: register"):
-        databases.kill()
-        refused(plant, 56, "release", "status", MODEL)
-        refused(plant, 51, "models", "show", MODEL)
-        databases.revive()
-    plant.until(lambda: state("offer") == "success", "the training")
-    return run
-
-
-def process_of(machine: str, name: str) -> str:
-    """Return how the table names a process of a machine: `canary server of serving_b`."""
-    kind, _, rest = name.partition("-")
-    title = f"{rest.partition('-')[0]} server" if kind == "server" else kind.replace("envoy", "Envoy")
-    return f"{title} of {machine}"
-
-
-@contextmanager
-def killed(kills: Kills, machine: ServingMachine, name: str, when: str) -> Iterator[None]:
-    """Kill a process of a serving machine and start it again; the block waits for what depends on it."""
-    with kills.of(process_of(machine.name, name), when):
-        machine.kill(name)
-        machine.revive(name)
-        yield
-
-
-def entity(plant: Plant) -> list[str]:
-    (row,) = plant.entities(1)
-    keys = [word for name, value in row.items() for word in ("--entity", f"{name}={value}")]
-    return [*keys, "--request", "cycle_size=40"]
-
-
-@pytest.fixture(scope="module")
-def released(loop, retrained, databases, redis, bucket) -> ReleaseStatus:
-    """The release of that training, with kills before it is approved and in its canary."""
-    plant, kills = loop.plant, loop.kills
-    first = plant.store.releases.latest(MODEL)[-1]
-
-    def reached(*phases: Phase) -> ReleaseStatus | None:
-        status = plant.release()
-        if status.release_id == first.release_id:
-            return None
-        assert status.phase in phases or not status.phase.is_final(), f"{status.note}; {status.evidence}"
-        return status if status.phase in phases else None
-
-    waiting = plant.until(lambda: reached(Phase.AWAITING_APPROVAL), "the gate")
-    with kills.of("MLflow", "release: approval"):
-        plant.kill("mlflow")
-        plant.until(lambda: approve(plant.settings, waiting.candidate), "MLflow")
-
-    def counted() -> Counters | None:
-        """Return what the candidate has answered in the canary, once each machine has counted some of it."""
-        if (status := reached(Phase.CANARY)) is None:
-            return None
-        counts = status.counted.get(PoolName.CANARY, Counters())
-        on_both = {name for name, part in counts.parts.items() if part.requests} == set(MACHINES)
-        return counts if on_both else None
-
-    # First: on a busy machine a step of the canary ends with its second pass.
-    plant.say(plant.until(lambda: reached(Phase.CANARY), "the canary"), IntentKind.PAUSE)
-    plant.until(lambda: plant.release().pauses, "the pause")
-    loop.of_candidate = plant.until(counted, "answers of the candidate on both machines")
-    with kills.of("PostgreSQL", "release: canary"):
-        databases.kill()
-        refused(plant, 56, "release", "status", MODEL)
-        databases.revive()
-    with kills.of("MLflow", "release: canary"):
-        plant.kill("mlflow")
-    first_machine, second_machine = plant.machines
-    with killed(kills, second_machine, second_machine.server("canary"), "release: canary"):
-        plant.wait_servers()
-    with kills.of("Redis", "release: canary"):
-        redis.kill()
-        refused(plant, 57, "features", "show", MODEL, *entity(plant))
-        redis.revive()
-    with killed(kills, first_machine, "envoy", "release: canary"):
-        pass
-    with killed(kills, second_machine, "agent", "release: canary"):
-        pass
-    plant.until(lambda: reached(Phase.CANARY), "the canary, still")
-    with kills.of("S3", "release: last steps, promotion"):  # where the machines get what they shall serve
-        bucket.kill()
-        plant.say(plant.release(), IntentKind.RESUME)
-        for client in loop.clients:
-            client.wait_answers(5 * ANSWERS)
-        bucket.revive()
-        status = plant.until(lambda: reached(Phase.SUCCEEDED), "the promotion")
-    # Until now no version could stand in for the champion on this machine, which has one stable server.
-    with killed(kills, first_machine, first_machine.server("stable"), "after the release"):
-        plant.wait_servers()
-    return status
+def released(loop, retrained) -> ReleaseStatus:
+    """The release of what that training made, which has succeeded."""
+    return release(loop)
 
 
 def test_a_training_that_the_monitor_asked_for_outlives_each_server(loop, retrained):
@@ -318,6 +149,89 @@ def test_the_verdict_counts_the_answers_of_both_machines(loop, released):
     assert parts.keys() == set(MACHINES)
     assert min(part.requests for part in parts.values()) > 0
     assert loop.of_candidate.requests == sum(part.requests for part in parts.values())
+
+
+def test_the_halves_share_no_files(loop, released):
+    plant = loop.plant
+    assert "LOST" not in plant.run("machines", "list")
+    stored = machines.exchange(plant.settings).versions()
+    assert stored.keys() == {status.candidate.digest for status in plant.store.releases.latest(MODEL)}
+    assert min(version.size for version in stored.values()) > 0
+    assert not (plant.settings.serving_dir / "store").exists()
+    assert not plant.settings.envoy_dir.exists()
+    for machine in plant.machines:
+        assert not (machine.folder / "state" / "keys").exists(), "no serving machine can sign"
+        assert not (machine.folder / "state" / "accounts.json").exists()
+
+
+def test_a_rollback_over_both_machines_fails_no_request(loop, released):
+    plant, left = loop.plant, released.candidate
+    first = plant.store.releases.latest(MODEL)[-1].candidate
+    with ExitStack() as stack:
+        loads = [stack.enter_context(at_door(machine)) for machine in plant.machines]
+        for load in loads:
+            until(lambda load=load: load.versions[left.version] > 20, 120, "answers of the champion")
+        began = time.monotonic()
+        goal, moved = rollback(
+            MODEL, None, traffic.rollback_ports(plant.settings), "ann", "", lambda: datetime.now(UTC),
+            time.sleep, lambda: uuid4().hex,
+        )  # fmt: skip
+        returned = time.monotonic()
+        assert (goal.digest, moved is not None) == (first.digest, True)
+        for load in loads:
+            until(
+                lambda load=load: stays_away(load, left.version),
+                120,
+                "no answer of the version that was left",
+            )
+        last = max(load.last_at[left.version] for load in loads)
+        print(f"rollback: returned after {returned - began:.2f} s, last answer after {last - began:.2f} s")
+    assert [load.failures for load in loads] == [[], []]
+    registry = versions.registry(plant.settings)
+    plant.until(lambda: registry.find(MODEL, "champion").ref.digest == first.digest, "the guard's record")
+
+
+def test_a_machine_that_missed_a_change_of_the_champion_fails_no_request_when_it_is_back(loop, released):
+    """It answers with the champion that it knows until its servers have loaded the new one."""
+    plant, settings, new = loop.plant, loop.plant.settings, released.candidate
+    old = plant.store.releases.latest(MODEL)[-1].candidate
+    known, wanted, away = machines.machines(settings), machines.wanted(settings), plant.machines[1]
+    pool, router = traffic.pool(settings), traffic.router(settings)
+
+    def replace(ref, before) -> None:
+        """Hold a version in the stable pools and the one before in none; its route comes between."""
+        pool.ensure(PoolName.STABLE, ref, settings.state / "releases" / "files" / ref.digest)
+        until(lambda: pool.readiness(PoolName.STABLE, MODEL, ref.digest).complete, 300, str(ref))
+        router.apply(Route(model=MODEL, stable=target(ref, "r3")))
+        for name in PoolName:
+            pool.drop(name, MODEL, before.digest)
+
+    def applied(machine) -> bool:
+        return all(machine.applied(wanted.find(WantedKind.POOL, name)) is True for name in PoolName)
+
+    replace(old, new)
+    until(lambda: all(map(applied, known.all())), 300, "both machines without the new version")
+    away.leave()
+    until(lambda: [machine.name for machine in known.all()] == [MACHINES[0]], 120, "one machine")
+    replace(new, old)
+    away.up()
+    until(lambda: status(f"http://127.0.0.1:{away.port}/v2/models/{MODEL}/ready") == 200, 600, "ready")
+    with at_door(away) as load:
+        until(lambda: load.versions[new.version] > 20, 300, "the new champion")
+        until(lambda: stays_away(load, old.version), 120, "no answer of the one before")
+    assert load.failures == []
+
+
+def at_door(machine) -> Load:
+    """Return clients who ask a machine by tensor, without pauses that would hide a gap."""
+    return Load(int(machine.port), TENSOR_PATH, TENSOR_BODY, threads=2, pause_s=0.01)
+
+
+def stays_away(load: Load, version: str) -> bool:
+    """Whether none of the next answers is of a version; Envoy's workers take a route over after it is confirmed."""
+    before = load.versions[version]
+    load.wait_for(20)
+    return load.versions[version] == before
 
 
 def test_no_answer_is_missing_in_the_log_that_lies_in_s3(loop, released, bucket):

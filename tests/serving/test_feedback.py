@@ -11,7 +11,8 @@ from perennial.core.monitoring.feedback_counts import FeedbackCounts
 from perennial.core.tasks import Binary, Multiclass, Ranking, Regression
 from perennial.errors import MalformedInput
 from perennial.flows.feedback import ingest as flow
-from perennial.serving.feedback_inbox import Feedback, FeedbackInbox, FeedbackWriter, parse
+from perennial.serving.evidence.feedback_entries import Feedback, parse
+from perennial.serving.feedback_inbox import FeedbackInbox, FeedbackWriter
 
 AT = datetime(2026, 3, 1, tzinfo=UTC)
 

@@ -21,7 +21,8 @@ from perennial.flows.feedback.ingest import ingest
 from perennial.flows.feedback.votes import known_labels
 from perennial.flows.governance.identity import NO_MODEL
 from perennial.serving.evidence.comments_in_files import Overwritten
-from perennial.serving.feedback_inbox import FeedbackInbox, FeedbackWriter, parse
+from perennial.serving.evidence.feedback_entries import parse
+from perennial.serving.feedback_inbox import FeedbackInbox, FeedbackWriter
 from perennial.serving.log.parts import LogReceiver, LogSender
 
 AT = datetime(2026, 3, 1, tzinfo=UTC)

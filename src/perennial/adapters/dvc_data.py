@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
+from urllib.parse import unquote, urlsplit
 
 import yaml
 from filelock import FileLock
@@ -287,6 +288,12 @@ def _tool_errors(remote: str) -> Iterator[None]:
     except Exception as error:
         name = "" if isinstance(error, DvcException) else f"{type(error).__name__}: "
         raise ToolError(
-            f"DVC failed: {name}{error} (remote {remote})",
+            _without_password(f"DVC failed: {name}{error} (remote {remote})", remote),
             hint="check the remote and its key, for S3 AWS_CA_BUNDLE, too",
         ) from error
+
+
+def _without_password(text: str, address: str) -> str:
+    """Return a text without the password of an address, for the log of a task."""
+    password = urlsplit(address).password
+    return text.replace(password, "***").replace(unquote(password), "***") if password else text

@@ -35,6 +35,7 @@ def add(file: Path) -> None:
     from perennial import catalog
     from perennial.errors import MalformedInput
     from perennial.serving import feedback_inbox
+    from perennial.serving.evidence import feedback_entries
     from perennial.serving.evidence.sources import FeedbackSources
     from perennial.serving.prediction_log import writer_name
 
@@ -47,7 +48,7 @@ def add(file: Path) -> None:
             f"{file} is not JSON: {error}", hint="see `perennial feedback add --help`"
         ) from error
     tasks = [spec.task for spec in catalog.specs(settings) if not source.models or spec.name in source.models]
-    given = feedback_inbox.parse(body, tasks)
+    given = feedback_entries.parse(body, tasks)
     writer = writer_name("command", now)
     feedback_inbox.FeedbackWriter(settings.serving_dir / "feedback", writer).append(given, source, now)
     _ingest()

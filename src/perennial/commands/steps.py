@@ -47,17 +47,18 @@ def kept_work(step: Callable[..., None]) -> Callable[..., None]:
         if kept_in is None:
             step(*args, workdir=workdir, **options)
             return
-        from perennial.flows.training.kept_work import fetch, keep
+        from perennial.flows.training.kept_work import copied
         from perennial.object_storage import ObjectFolder
 
         if workdir is None:
             raise UsageError("--kept-in needs --workdir", hint="--workdir FOLDER, of this run alone")
         if ADDRESS.fullmatch(kept_in) is None:
             raise UsageError(f"--kept-in {kept_in} is no address of a folder", hint="s3://bucket/folder/RUN")
-        kept, folder = ObjectFolder(kept_in), workdir.resolve()
-        fetch(folder, step.__name__, kept)
-        step(*args, workdir=folder, **options)
-        keep(folder, kept)
+        if options.get("data") is not None or options.get("bounds"):
+            raise UsageError("--kept-in is about a step of a training", hint="leave --data and --bounds out")
+        folder = workdir.resolve()
+        with copied(folder, step.__name__, ObjectFolder(kept_in), functools.partial(print_text, err=True)):
+            step(*args, workdir=folder, **options)
 
     return with_copy
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -20,8 +19,9 @@ from perennial.core.spec import ModelSpec
 from perennial.demo.airflow_watch import AirflowWatch
 from perennial.demo.approver import approve
 from perennial.demo.events import EventLog, TimedEvent
+from perennial.demo.plan import DemoPlan
 from perennial.demo.release_observer import ReleaseObserver
-from perennial.demo.replay import Batch, RequestReplay
+from perennial.demo.replay import RequestReplay
 from perennial.demo.report import DemoResult, NextRetraining
 from perennial.demo.retraining_watch import RetrainingWatch, in_words
 from perennial.errors import ReleaseError, ToolError
@@ -34,39 +34,12 @@ from perennial.wiring import database, monitoring, traffic
 from perennial.wiring.certificates import page_verify
 
 MEASURED = 600
-"""Labels after the second promotion: enough for the effect, and for a back-test of the next retraining."""
+"""Labels after the second promotion where the batches go on: enough for the effect, and for a back-test of the next
+retraining."""
 CARRYING = (Phase.SHADOW, Phase.CANARY, Phase.PROMOTING)
 """Phases of a release that need requests."""
 CLIENT = "pipeline"
 """Name of the demo as a client."""
-
-
-@dataclass(frozen=True)
-class DemoPlan:
-    """Content of the loop in a demo: a model, its requests and what is said about them."""
-
-    model: str
-    label_source: str
-    """Source of labels that the model's spec trusts."""
-    data: str
-    why: str
-    """Origin of the data."""
-    batches: Iterable[Batch]
-    finished: Callable[[int], None]
-    """Takes in the rows of a finished batch."""
-    shifted_from: int
-    """First batch with shifted labels."""
-    shift: str
-    """The shift, in words for a person."""
-    window: int
-    """Labelled predictions per point of the picture."""
-    patience: float = 0.0
-    """Seconds after a warning of the monitor in which harm may be proven; then the demo asks as a person. Not used
-    where the spec says how many labels are enough."""
-    meanwhile: float = 1.0
-    """Share of the rate while a training or an approval is waited for, so that the recorded requests last."""
-    problem: Callable[[], BaseException | None] = lambda: None
-    """Error of a thread of the demo, if there is one."""
 
 
 class ClosedLoop:
@@ -218,6 +191,9 @@ class ClosedLoop:
     def _further_retraining(self, status: ReleaseStatus) -> NextRetraining | None:
         """Wait for labels of the new champion; return what became of the retraining that they ask for, if they do."""
         promoted, enough = datetime.now(UTC), self.spec.retraining.enough_labels
+        if self.plan.sample is not None:
+            self.events.note(f"the effect is counted on {self.plan.sample()}", "effect")
+            self._wait(lambda: self.replay.has_ended, 600, "the requests that count the effect")
         if enough is None:
             self._wait(lambda: self._labels_since(promoted) >= MEASURED, 240, "labels of the new champion")
             return None

@@ -6,7 +6,7 @@ import queue
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -24,8 +24,8 @@ class Batch:
     """Requests whose labels are known together, a moment after the last one."""
 
     number: int
-    requests: Sequence[tuple[dict[str, Any], int]]
-    """Body and label of each request."""
+    requests: Iterable[tuple[dict[str, Any], int]]
+    """Body and label of each request; read once, one at a time, when its turn comes."""
     fresh: bool = True
     """False: its rows are known already."""
 
@@ -99,6 +99,11 @@ class RequestReplay(threading.Thread):
         self._stop_requested = threading.Event()
         self._queue: queue.Queue[ReplayedRequest | None] = queue.Queue(maxsize=64)
 
+    @property
+    def has_ended(self) -> bool:
+        """Return whether all batches were sent, with their labels, and no error has ended it."""
+        return not self.is_alive() and self.error is None
+
     def stop(self) -> None:
         self._stop_requested.set()
         self.join(timeout=30)
@@ -109,7 +114,7 @@ class RequestReplay(threading.Thread):
             worker.start()
         try:
             self._replay()
-        except (httpx.HTTPError, OSError, ValueError, RuntimeError) as error:
+        except Exception as error:  # noqa: BLE001 the demo raises it
             self.error = error
         finally:
             for _ in workers:
@@ -121,16 +126,19 @@ class RequestReplay(threading.Thread):
         due = time.monotonic()
         with httpx.Client(timeout=15.0, verify=self._verify) as client:
             for batch in self.batches:
-                self.counts.batch = batch.number
                 self.batch_started.setdefault(batch.number, datetime.now(UTC))
+                self.counts.batch = batch.number
                 answers: Answers = queue.SimpleQueue()
+                asked = 0
                 for body, label in batch.requests:
                     if self._stop_requested.is_set():
                         return
                     due = max(due + 1 / self.rate, time.monotonic() - 1.0)
                     time.sleep(max(0.0, due - time.monotonic()))
                     self._queue.put(ReplayedRequest(body, label, answers))
-                self._send_labels(client, answers, len(batch.requests))
+                    asked += 1
+                if asked:
+                    self._send_labels(client, answers, asked)
                 if batch.fresh:
                     self.finished(batch.number)
 

@@ -7,9 +7,11 @@ from pathlib import Path
 
 from perennial import catalog
 from perennial.demo import stage
-from perennial.demo.closed_loop import DemoPlan
+from perennial.demo.arrivals import Arrivals
+from perennial.demo.cycles import CycleRequests
+from perennial.demo.plan import DemoPlan
 from perennial.demo.report import DemoResult
-from perennial.demo.scenario import SIMULATED, Arrivals, choose_scenario
+from perennial.demo.scenario import SIMULATED, choose_scenario
 from perennial.history import datasets
 from perennial.history.store import HistoryStore
 from perennial.settings import Settings
@@ -36,6 +38,12 @@ def run(settings: Settings, rate: float, say: stage.Say, by_person: bool = False
         history = HistoryStore(settings.history_dir)
         arrivals = Arrivals(scenario, catalog.spec(MODEL, settings), history, training.features(settings))
         started.append(arrivals)
+        requests = CycleRequests(scenario.examples, scenario.kept_from, arrivals.wait_published)
+
+        def sample() -> str:
+            arrivals.trainings_ended = True
+            return requests.sample()
+
         added = arrivals.first()
         say(f"history up to cycle {scenario.known_until}: {added} executions of {scenario.source}")
         return DemoPlan(
@@ -43,11 +51,12 @@ def run(settings: Settings, rate: float, say: stage.Say, by_person: bool = False
             label_source="ci",
             data=scenario.source,
             why=scenario.why,
-            batches=scenario.batches(),
+            batches=requests.batches(),
             finished=arrivals.cycle,
             shifted_from=scenario.shifted_from,
             shift=scenario.shift,
             window=WINDOW,
+            sample=sample,
             meanwhile=MEANWHILE,
             problem=lambda: arrivals.error,
         )

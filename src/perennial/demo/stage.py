@@ -12,7 +12,8 @@ import pandas as pd
 
 from perennial.core.monitoring.worth.effect import Effect
 from perennial.demo import accuracy, picture, report
-from perennial.demo.closed_loop import ClosedLoop, DemoPlan
+from perennial.demo.closed_loop import ClosedLoop
+from perennial.demo.plan import DemoPlan
 from perennial.demo.report import DemoResult
 from perennial.errors import PerennialError
 from perennial.flows.monitoring.back_test import back_test_champion

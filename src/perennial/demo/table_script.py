@@ -11,7 +11,7 @@ import sys
 from perennial.adapters import project_folder
 from perennial.demo import stage
 from perennial.demo.clinic import SHIFTED_FROM, TARGET, TIME, Clinic
-from perennial.demo.closed_loop import DemoPlan
+from perennial.demo.plan import DemoPlan
 from perennial.demo.report import DemoResult
 from perennial.errors import ToolError, UsageError
 from perennial.files import write_text

@@ -34,7 +34,7 @@ DAY = "86400"
 SQLITE_WAIT = 60
 """Seconds that a part of Airflow waits while another one writes to its SQLite file."""
 PLUGINS = Path(__file__).resolve().parents[1] / "orchestration" / "plugins"
-"""Folder by which every part of Airflow knows the turn of training steps."""
+"""Folder by which every part of Airflow knows the turn of training steps, and its API server that of writers."""
 BUNDLE = "airflow.dag_processing.bundles.local.LocalDagBundle"
 """Class of a folder of DAGs."""
 

@@ -134,7 +134,7 @@ class FeedbackStore(Protocol):
         source: str,
         models: Mapping[str, str] = MappingProxyType({}),
     ) -> int:
-        """Store the labels of a source; another label of the source for a known id replaces it.
+        """Store the labels of a source; another label of the source for a known id replaces it, unless it is older.
 
         Args:
             models: prediction id -> its model; a change without it is a change of every model (`label_changes`).

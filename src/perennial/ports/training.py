@@ -72,6 +72,9 @@ class Objects(Protocol):
     def download(self, name: str, path: Path) -> bool:
         """Write an object into a file; return whether there is one of this name."""
 
+    def names(self, folder: str) -> list[str]:
+        """Return the names of all objects below a folder, in order."""
+
 
 class DataStore(Protocol):
     """Data files under version control (DVC)."""

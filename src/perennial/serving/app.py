@@ -20,10 +20,11 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from perennial.errors import PerennialError
-from perennial.serving import entities, feedback_inbox, headers, strict_json
+from perennial.serving import entities, headers, strict_json
 from perennial.serving.access import caller
 from perennial.serving.access.door import Door, feedback_source, refuse_explanation
 from perennial.serving.answers import Json, no_route, read_body, read_json, refusal
+from perennial.serving.evidence import feedback_entries
 from perennial.serving.evidence.sources import FeedbackSources
 from perennial.serving.explanation import Explanations
 from perennial.serving.feedback_inbox import FeedbackWriter
@@ -256,6 +257,6 @@ class ModelServer:
         )
         models = source.models or self._host.versions.state.by_model
         tasks = [version.manifest.task for version in self._host.known(models)]
-        given = feedback_inbox.parse(await read_json(request), tasks)
+        given = feedback_entries.parse(await read_json(request), tasks)
         self._feedback.append(given, source, self._clock())
         return Json({"accepted": given.predictions})

@@ -7,13 +7,14 @@ prediction id.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,108 +22,19 @@ import orjson
 
 from perennial.core.governance.feedback_sources import Source
 from perennial.core.governance.reviews import ForgottenComments, Review
-from perennial.core.tasks.task import Task
 from perennial.core.tasks.values import plain
-from perennial.errors import MalformedInput
 from perennial.files import PRIVATE, write_json
 from perennial.limits import implausible
-from perennial.serving.answers import brief
 from perennial.serving.evidence.aside import FOLDER, keep_aside
 from perennial.serving.evidence.comments_in_files import Overwritten, overwrite_comments
-from perennial.serving.evidence.review_entries import parse_reviews
+from perennial.serving.evidence.feedback_entries import Feedback
+from perennial.serving.evidence.waiting import AGAIN, WaitingLine, WaitingLines
 from perennial.serving.prediction_log import append_whole
 
-KEYS = tuple({"prediction_id", *values} for values in (("label",), ("reward",), ("label", "reward")))
-LONGEST = 200
-"""Characters of the name of a class."""
-LARGEST = 1e12
-"""Largest reward: the sum of squares of larger rewards loses all precision."""
-
-
+WAITING = "waiting"
+"""Key beside the names of files, which end otherwise."""
 MOST_ASIDE = 4 * 1024 * 1024
 MOST_NAMED = 1000
-
-
-@dataclass(frozen=True)
-class Feedback:
-    """Labels and rewards of a request body by prediction id; the last value of an id wins.
-
-    Attributes:
-        labels: true outcomes: a number, or the name of a class.
-        rewards: benefits of the answers in a unit that the model's owner defines; higher is better.
-        reviews: what people thought of answers, without comments that they do not agree to.
-    """
-
-    labels: dict[str, float | str]
-    rewards: dict[str, float]
-    reviews: tuple[Review, ...] = ()
-
-    @property
-    def predictions(self) -> int:
-        reviewed = {review.prediction_id for review in self.reviews}
-        return len(self.labels.keys() | self.rewards.keys() | reviewed)
-
-
-def parse(body: Any, tasks: Collection[Task]) -> Feedback:
-    """Parse `{"labels": [{"prediction_id", "label", "reward"}], "reviews": [...]}`; one of the lists may be missing.
-
-    An entry of `labels` has a label, a reward or both; `serving.evidence.review_entries` has the entries of `reviews`.
-
-    Args:
-        tasks: those of the models that the source may label; a label must be valid for one of them. With none known,
-            `flows.feedback` alone checks it against the task of its prediction.
-
-    Raises:
-        MalformedInput: an entry is wrong; the message names it.
-    """
-    reviews: tuple[Review, ...] = ()
-    if isinstance(body, dict) and "reviews" in body:
-        reviews = parse_reviews(
-            body["reviews"], lambda value, place: _checked_value(value, f"review {place}: value", tasks)
-        )
-        if "labels" not in body:
-            return Feedback({}, {}, reviews)
-    entries = body.get("labels") if isinstance(body, dict) else None
-    if not isinstance(entries, list) or not entries:
-        raise MalformedInput("the body has no list `labels`", hint='{"labels": [{"prediction_id", "label"}]}')
-    feedback = Feedback({}, {}, reviews)
-    for number, entry in enumerate(entries):
-        if not isinstance(entry, dict) or set(entry) not in KEYS:
-            raise MalformedInput(
-                f"label {number} is {entry!r}",
-                hint="its keys must be prediction_id, and label or reward or both",
-            )
-        name = entry["prediction_id"]
-        if not isinstance(name, str) or not 0 < len(name) <= 64:
-            raise MalformedInput(
-                f"label {number}: prediction_id is {name!r}", hint="send the prediction_id of the answer"
-            )
-        if "label" in entry:
-            feedback.labels[name] = _checked_value(entry["label"], f"label {number}: label", tasks)
-        if "reward" in entry:
-            feedback.rewards[name] = _number(entry, "reward", number, -LARGEST, LARGEST)
-    return feedback
-
-
-def _checked_value(value: Any, what: str, tasks: Collection[Task]) -> float | str:
-    known = plain(value)
-    usable = isinstance(known, float) or (isinstance(known, str) and len(known) <= LONGEST)
-    if known is None or not usable or (tasks and all(task.vote(value) is None for task in tasks)):
-        valid = " or ".join(dict.fromkeys(task.valid_vote() for task in tasks)) or "a number or a class"
-        raise MalformedInput(f"{what} is {brief(value)}", hint=f"it must be {valid}")
-    return known
-
-
-def _number(entry: dict[str, Any], key: str, place: int, low: float, high: float) -> float:
-    value = entry[key]
-    # A bool is an int in Python; as a reward it would be a mistake of the caller.
-    if not isinstance(value, int | float) or isinstance(value, bool):
-        raise MalformedInput(f"label {place}: {key} is {value!r}", hint="it must be a number")
-    if not low <= value <= high:
-        raise MalformedInput(
-            f"label {place}: {key} is {value!r}", hint=f"it must be from {low:g} to {high:g}"
-        )
-    return float(value)
 
 
 class FeedbackWriter:
@@ -163,6 +75,8 @@ class ReceivedFeedback:
     Attributes:
         source: name of the authenticated source.
         models: models that it may label; empty for every model.
+        again: whether it was read before, and has waited for its predictions since.
+        line: where it stands, with the predictions for which it has waited.
     """
 
     at: datetime
@@ -170,19 +84,44 @@ class ReceivedFeedback:
     models: tuple[str, ...]
     labels: dict[str, float | str]
     rewards: dict[str, float]
-    reviews: tuple[Review, ...] = ()
+    reviews: tuple[Review, ...]
+    again: bool
+    line: WaitingLine
+
+    @property
+    def waited(self) -> ReceivedFeedback:
+        """The part of it about the predictions for which its line has waited."""
+        ids = set(self.line.ids)
+        return replace(
+            self,
+            again=True,
+            labels={name: label for name, label in self.labels.items() if name in ids},
+            rewards={name: reward for name, reward in self.rewards.items() if name in ids},
+            reviews=tuple(review for review in self.reviews if review.prediction_id in ids),
+        )
 
 
 class FeedbackInbox:
     """Feedback in the files of the servers that is not stored in SQL yet.
 
+    Args:
+        waits: how old a prediction may be that is not in the log and is waited for.
+
     Attributes:
         broken: lines of the last call of `pending` that are no feedback; they are skipped and kept aside.
     """
 
-    def __init__(self, folder: Path, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        waits: timedelta = timedelta(0),
+    ) -> None:
         self.broken = 0
         self._clock = clock
+        self._waits = waits
+        self._waiting = WaitingLines((), waits)
+        self._looked: datetime | None = None
         self._folder = folder
         self._marks = folder / "stored.json"
 
@@ -195,8 +134,9 @@ class FeedbackInbox:
             return self._pending()
 
     def _pending(self) -> tuple[list[ReceivedFeedback], dict[str, int]]:
-        marks = self._read_marks()
-        pending: list[ReceivedFeedback] = []
+        marks, known = self._read_marks()
+        self._waiting = WaitingLines(known, self._waits)
+        pending = self._waited()
         for path in sorted(self._folder.glob("*.jsonl")):
             offset = marks.get(path.name, 0)
             with path.open("rb") as file:
@@ -205,7 +145,8 @@ class FeedbackInbox:
             complete = new.rfind(b"\n") + 1
             start = offset
             for line in new[:complete].splitlines(keepends=True):
-                received = _received(line, self._clock())
+                place = WaitingLine(file=path.name, start=start, length=len(line), ids=())
+                received = _received(line, place, self._clock())
                 if received is not None:
                     pending.append(received)
                 elif line.strip():
@@ -216,11 +157,32 @@ class FeedbackInbox:
         pending.sort(key=lambda feedback: feedback.at)
         return pending, marks
 
+    def _waited(self) -> list[ReceivedFeedback]:
+        """Return what has waited, where it is time to look for its predictions again."""
+        now = self._clock()
+        if self._looked is not None and now < self._looked + AGAIN:
+            return []
+        self._looked = now
+        read = []
+        for line in self._waiting.take():
+            with contextlib.suppress(FileNotFoundError), (self._folder / line.file).open("rb") as file:
+                file.seek(line.start)
+                received = _received(file.read(line.length), line, now)
+                if received is not None:
+                    read.append(received.waited)
+        return read
+
+    def wait_for(self, feedback: ReceivedFeedback, ids: Collection[str]) -> Collection[str]:
+        """Keep feedback about predictions that may still arrive pending, from the next `stored` on; return these."""
+        return self._waiting.add(feedback.line, ids, self._clock()) if ids else ()
+
     def stored(self, marks: Mapping[str, int]) -> None:
-        """Save the offsets up to which feedback is stored; killed before this, it is stored again."""
-        if dict(marks) == self._read_marks():
+        """Save the offsets up to which feedback is stored, and what waits; killed before, it is stored again."""
+        waiting = self._waiting.lines
+        if (dict(marks), waiting) == self._read_marks():
             return
-        write_json(self._marks, dict(marks))
+        lines = {WAITING: [line.model_dump(mode="json") for line in waiting]} if waiting else {}
+        write_json(self._marks, {**marks, **lines})
 
     def set_aside(self, source: str, reason: str, ids: Sequence[str]) -> None:
         """Write down predictions whose feedback is not used; the file keeps at most `MOST_ASIDE` bytes."""
@@ -246,11 +208,13 @@ class FeedbackInbox:
             aside = [overwrite_comments(path, rule, True) for path in self._folder.glob(f"{FOLDER}/*.line")]
             return sum((*received, *aside), Overwritten())
 
-    def _read_marks(self) -> dict[str, int]:
+    def _read_marks(self) -> tuple[dict[str, int], list[WaitingLine]]:
         try:
-            return json.loads(self._marks.read_text())
+            marks = json.loads(self._marks.read_text())
         except FileNotFoundError:
-            return {}
+            return {}, []
+        waiting = [WaitingLine.model_validate(line) for line in marks.pop(WAITING, [])]
+        return marks, waiting
 
 
 @contextmanager
@@ -264,7 +228,7 @@ def _locked(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _received(line: bytes, now: datetime) -> ReceivedFeedback | None:
+def _received(line: bytes, place: WaitingLine, now: datetime) -> ReceivedFeedback | None:
     """Return the feedback of a line; None if it is damaged, names no source or has an implausible time."""
     try:
         content = orjson.loads(line)
@@ -276,7 +240,7 @@ def _received(line: bytes, now: datetime) -> ReceivedFeedback | None:
         if not (isinstance(source, str) and source and all(isinstance(name, str) for name in models)):
             return None
         reviews = tuple(Review.model_validate(review) for review in content.get("reviews", ()))
-        return ReceivedFeedback(at, source, models, _labels(labels), _checked(rewards), reviews)
+        return ReceivedFeedback(at, source, models, _labels(labels), _checked(rewards), reviews, False, place)
     except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, OverflowError, OSError, AttributeError):
         return None
 

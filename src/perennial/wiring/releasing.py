@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import socket
 import time
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -95,10 +96,15 @@ def log_rotation(settings: Settings) -> LogRotation | None:
 
 
 def feedback_inbox(settings: Settings) -> FeedbackInbox:
-    """Return the labels of the model servers that are not in the database yet."""
+    """Return the labels of the model servers that are not in the database yet.
+
+    Where serving machines send their logs, a label may arrive before the log with its prediction, and waits for it.
+    """
+    from perennial.serving.evidence.waiting import LONGEST
     from perennial.serving.feedback_inbox import FeedbackInbox
 
-    return FeedbackInbox(settings.serving_dir / "feedback")
+    waits = timedelta(0) if settings.exchange is None else LONGEST
+    return FeedbackInbox(settings.serving_dir / "feedback", waits=waits)
 
 
 def answered(settings: Settings | None = None) -> AnsweredPredictions:

@@ -57,6 +57,7 @@ def test_keys_open_with_their_passphrase_only(plant, tmp_path):
         restore(elsewhere(tmp_path), tmp_path / "backup", "another passphrase", print)
     with pytest.raises(UsageError, match="fewer than"):
         save(plant, tmp_path / "other", "short")
+    assert not (tmp_path / "other").exists(), "it is said before anything is copied"
     save(plant, tmp_path / "other")
     with pytest.raises(UsageError, match="has no keys"):
         restore(elsewhere(tmp_path), tmp_path / "other", PASSPHRASE, print)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
@@ -9,7 +11,7 @@ from sklearn.datasets import load_digits
 from perennial import catalog
 from perennial.core.feature_spec import FeatureSpec
 from perennial.core.monitoring.measured import measure
-from perennial.core.monitoring.views.embedding import COMPONENTS, components
+from perennial.core.monitoring.views.embedding import COMPONENTS, MOST_COLUMNS, components
 from perennial.settings import Settings
 
 IMAGES = np.random.default_rng(5).permutation(load_digits().data)
@@ -95,3 +97,13 @@ def test_shipped_models_of_images_and_texts_watch_an_embedding(model):
     spec = catalog.spec(model, Settings(spec_overlay=None))
     (view,) = (name for name in spec.monitoring.columns if name.endswith("#embedding"))
     assert len(spec.features.viewed(view)) in (64, 512)
+
+
+def test_the_ranks_of_many_columns_are_not_all_in_memory_at_once():
+    wide = np.random.default_rng(4).normal(size=(150, 12 * MOST_COLUMNS))
+    tracemalloc.start()
+    try:
+        components(wide[:100], wide[100:])
+        assert tracemalloc.get_traced_memory()[1] < wide.nbytes
+    finally:
+        tracemalloc.stop()

@@ -11,17 +11,21 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
+import signing
 from backends.servers import BUCKET, S3, Postgres, Redis
 from machines.serving_machine import FIRST_UID, LEASE, ServingMachine
 from machines.training_machine import TrainingMachine
 from project_copy import ROOT, git
 from serving_stack import free_ports
 
+from perennial.cli import main
 from perennial.core.release.status import Intent, IntentKind, ReleaseStatus
 from perennial.demo.airflow_watch import AirflowWatch
 from perennial.errors import PerennialError
@@ -92,6 +96,7 @@ class Plant:
             "dvc_remote": f"s3://{BUCKET}/dvc",
             "work_store": f"s3://{BUCKET}/work", "workers_training": "0",
             "log_bucket": f"s3://{BUCKET}/log", "log_local_days": "1",
+            "trusted_keys": signing.FOLDER, "signing_key": signing.Key().write(folder / "signing.pem"),
             "port_mlflow": ports[0], "port_airflow": ports[1], "port_monitor": ports[2],
             "tracking_url": f"http://127.0.0.1:{ports[0]}",
         }  # fmt: skip
@@ -112,18 +117,17 @@ class Plant:
 
     def start(self) -> None:
         self.add_cycles(FIRST_CYCLES)
-        self._as_owner("store", "upgrade")
-        self._as_owner("store", "admit", "plant", "--as", "plant")
-        self._as_owner("store", "admit", "recorder", "--as", "recorder")
-        for name in MACHINES:
-            self._as_owner("machines", "admit", name)
-        # It gives up after four minutes; given again, it waits on.
-        self.until(lambda: self.ask("local", "up").returncode == 0, "every process")
+        self._admit()
+        with ThreadPoolExecutor(1) as beside:
+            machines = beside.submit(self._start_machines)
+            # It gives up after four minutes; given again, it waits on.
+            self.until(lambda: self.ask("local", "up").returncode == 0, "every process")
+            machines.result()
+        self._start_trainer()
         self.store = database.store(self.settings)
         self.airflow = AirflowWatch(
             self.settings.airflow_url, self.settings.airflow_user, monitoring.airflow_password(self.settings)
         )
-        self._start_machines()
 
     def _start_machines(self) -> None:
         self._machines_folder.chmod(0o711)  # other users reach their own folder, unlike pytest's
@@ -134,15 +138,18 @@ class Plant:
             }
             machine = ServingMachine(
                 name, FIRST_UID + number, self._machines_folder / name,
-                str(self.settings.exchange), secrets, self.settings.trusted_keys_folder, self._bucket,
+                str(self.settings.exchange), secrets, signing.FOLDER, self._bucket,
             )  # fmt: skip
             self.machines.append(machine)
             machine.up()
+        for machine in self.machines:
+            machine.until_up()
+
+    def _start_trainer(self) -> None:
+        """Start the machine that trains, whose account the plant has made by now."""
         uid, folder = FIRST_UID + len(MACHINES), self._machines_folder / "trainer"
         self.trainer = TrainingMachine(uid, folder, self.settings, self.environment)
         self.trainer.up()
-        for machine in self.machines:
-            machine.until_up()
 
     def stop(self) -> None:
         for machine in self.machines:
@@ -207,10 +214,16 @@ class Plant:
             )
         )  # fmt: skip
 
-    def _as_owner(self, *line: str) -> None:
-        """Give a command as the owner of the tables."""
-        done = self.ask(*line, PERENNIAL_DATABASE_URL=self._owner)
-        assert done.returncode == 0, f"{' '.join(line)}\n{done.stdout}\n{done.stderr}"
+    def _admit(self) -> None:
+        """Make the tables and admit every role, by the commands of their owner."""
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in {**self.environment, "PERENNIAL_DATABASE_URL": self._owner}.items():
+                patch.setenv(name, value)
+            assert main(["store", "upgrade"]) == 0
+            for role in ("plant", "recorder"):
+                assert main(["store", "admit", role, "--as", role]) == 0
+            for name in MACHINES:
+                assert main(["machines", "admit", name]) == 0
 
     def tasks(self) -> Mapping[str, str]:
         """Return the state of each task of the newest training."""
@@ -242,7 +255,7 @@ class Plant:
         for path in (self.folder / "configs" / "models").glob("*.yaml"):
             if path.stem != MODEL:
                 path.unlink()
-        (self.folder / ".gitignore").write_text("state/\noverlay/\ndata/\n")
+        (self.folder / ".gitignore").write_text("state/\noverlay/\ndata/\nsigning.pem\n")
         git(self.folder, "init", "-q")
         git(self.folder, "add", "-A")
         git(self.folder, "commit", "-qm", "a project")

@@ -86,5 +86,8 @@ def pod_containers(pod: Mapping[str, Any]) -> Iterator[Container]:
         yield replace(
             image, name=body["name"], command=("perennial", *body["args"]),
             user=str(pod["securityContext"]["runAsUser"]), health=tuple(probe.get("exec", {}).get("command", ())),
-            environment={**image.environment, **{entry["name"]: entry["value"] for entry in body["env"]}},
+            environment={
+                **image.environment,
+                **{entry["name"]: entry["value"] for entry in body["env"] if "value" in entry},
+            },
         )  # fmt: skip

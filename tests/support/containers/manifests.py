@@ -61,9 +61,14 @@ NO_MANIFESTS = {"Kustomization", "Component"}
 def pods(manifests: list[Manifest]) -> Iterator[tuple[str, Manifest, dict[str, str]]]:
     """Yield name, pod and labels of each workload."""
     for body in manifests:
-        if body["kind"] in ("Deployment", "StatefulSet", "DaemonSet", "Job"):
-            template = body["spec"]["template"]
+        if (template := template_of(body)) is not None:
             yield body["metadata"]["name"], template["spec"], template["metadata"]["labels"]
+
+
+def template_of(body: Manifest) -> Manifest | None:
+    """Return the template of the pods of a workload; None where it makes none."""
+    spec = body.get("spec", {})
+    return spec.get("jobTemplate", {}).get("spec", spec).get("template")
 
 
 def selects(selector: Manifest, labels: dict[str, str]) -> bool:

@@ -23,8 +23,8 @@ from serving_stack import free_ports
 from containers.described import ROOT, Container
 
 BIN = Path(sys.executable).parent
-MOUNTS = ("/state", "/tmp", "/project", "/run/secrets", "/cell")
-WRITABLE = MOUNTS[:2]
+MOUNTS = ("/state", "/tmp", "/backups", "/project", "/run/secrets", "/secrets", "/cell")
+WRITABLE = MOUNTS[:3]
 TRIES = 240
 
 

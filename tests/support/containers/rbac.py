@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from containers.manifests import Manifest
+from containers.manifests import Manifest, template_of
 
 DEFAULT = "default"
 ROLES = {"Role", "ClusterRole"}
@@ -30,11 +30,7 @@ def accounts(manifests: Sequence[Manifest]) -> set[tuple[str, str]]:
     """Return namespace and name of each ServiceAccount that is made, or that a pod or a binding names."""
     found = {_place(body) for body in manifests if body["kind"] == "ServiceAccount"}
     for body in manifests:
-        pod = (
-            body.get("spec", {}).get("template", {}).get("spec")
-            if "template" in body.get("spec", {})
-            else None
-        )
+        pod = (template_of(body) or {}).get("spec")
         if pod is not None:
             found.add((_namespace(body), pod.get("serviceAccountName", DEFAULT)))
         for subject in body.get("subjects", ()):
@@ -69,11 +65,7 @@ def tokens(manifests: Sequence[Manifest]) -> Iterator[str]:
     says = {_place(body): body.get("automountServiceAccountToken", True)
             for body in manifests if body["kind"] == "ServiceAccount"}  # fmt: skip
     for body in manifests:
-        pod = (
-            body.get("spec", {}).get("template", {}).get("spec")
-            if "template" in body.get("spec", {})
-            else None
-        )
+        pod = (template_of(body) or {}).get("spec")
         if pod is None:
             continue
         of_account = says.get((_namespace(body), pod.get("serviceAccountName", DEFAULT)), True)

@@ -260,7 +260,7 @@ def _put(
     news = {
         name: (float(value), received)
         for name, value in values.items()
-        if name not in kept or kept[name][0] != value
+        if name not in kept or (kept[name][0] != value and kept[name][1] <= received)
     }
     kept.update(news)
     return news

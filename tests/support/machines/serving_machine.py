@@ -70,7 +70,7 @@ class ServingMachine:
     def up(self) -> None:
         """Start the processes as a container engine does; supervisord would refuse a Python of root's folder."""
         prepared = self._start("prepare", "local", "prepare")
-        assert prepared.wait(timeout=120) == 0, self.log("prepare")
+        assert prepared.wait(timeout=300) == 0, self.log("prepare")
         names = ("envoy", self.server("stable"), self.server("canary"), "agent")
         self._running = {name: self._start(name, "local", "exec", name) for name in names}
 
@@ -102,7 +102,7 @@ class ServingMachine:
 
     def until_up(self) -> None:
         for port in self._servers:
-            until(lambda port=port: self._is_up(port), 300, f"server {port} of {self.name}")
+            until(lambda port=port: self._is_up(port), 600, f"server {port} of {self.name}")
 
     def leave(self) -> None:
         """End the agent in order, then kill the others; `up` starts all again with the same state."""

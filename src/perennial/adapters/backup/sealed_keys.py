@@ -20,16 +20,17 @@ COST = {"n": 2**15, "r": 8, "p": 1}
 """Some 32 MiB and a tenth of a second for each guess at a passphrase."""
 
 
-def seal(contents: Mapping[str, bytes], passphrase: str) -> bytes:
-    """Encrypt files by name.
-
-    Raises:
-        UsageError: the passphrase is short.
-    """
+def check_passphrase(passphrase: str) -> None:
+    """Refuse a passphrase that is short; raises UsageError."""
     if len(passphrase) < SHORTEST:
         raise UsageError(
             f"the passphrase has fewer than {SHORTEST} characters", hint="openssl rand -base64 24"
         )
+
+
+def seal(contents: Mapping[str, bytes], passphrase: str) -> bytes:
+    """Encrypt files by name; raises as `check_passphrase`."""
+    check_passphrase(passphrase)
     plain = json.dumps({name: base64.b64encode(content).decode() for name, content in contents.items()})
     salt, nonce = os.urandom(SALT), os.urandom(NONCE)
     return MAGIC + salt + nonce + _cipher(passphrase, salt).encrypt(nonce, plain.encode(), MAGIC)

@@ -255,7 +255,7 @@ def _since(since: datetime | None) -> ColumnElement[bool]:
 def _put(
     connection: Connection, kind: str, values: Mapping[str, float], received: datetime, source: str
 ) -> list[str]:
-    """Store values; return the predictions of those that are new or changed."""
+    """Store values that are not older than what is stored; return the predictions of those that are new or changed."""
     key = {"kind": kind, "source": source}
     chunks = (
         _put_chunk(connection, key, dict(chunk), microseconds(received)) for chunk in _chunks(values.items())
@@ -267,20 +267,22 @@ def _put_chunk(
     connection: Connection, key: Mapping[str, str], values: Mapping[str, float], received_us: int
 ) -> list[str]:
     table = tables.feedback
-    query = select(table.c.prediction_id, table.c.value).where(
+    query = select(table.c.prediction_id, table.c.value, table.c.received_us).where(
         table.c.kind == key["kind"], table.c.source == key["source"], table.c.prediction_id.in_(values)
     )
-    known = dict(connection.execute(query).all())
+    known = {name: (value, at_us) for name, value, at_us in connection.execute(query)}
     changed = [
         {**key, "prediction_id": name, "value": float(value), "received_us": received_us}
         for name, value in values.items()
-        if name not in known or known[name] != value
+        if name not in known or (known[name][0] != value and known[name][1] <= received_us)
     ]
     if changed:
         statement = insert(connection, table)
         replaced = {name: statement.excluded[name] for name in ("value", "received_us")}
         primary = ["kind", "prediction_id", "source"]
-        connection.execute(statement.on_conflict_do_update(index_elements=primary, set_=replaced), changed)
+        newer = table.c.received_us <= statement.excluded.received_us  # two processes may store at once
+        statement = statement.on_conflict_do_update(index_elements=primary, set_=replaced, where=newer)
+        connection.execute(statement, changed)
     return [str(row["prediction_id"]) for row in changed]
 
 

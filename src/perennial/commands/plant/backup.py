@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import click
@@ -20,14 +21,21 @@ KEYS = click.option(
 @click.command()
 @click.argument("target", type=FOLDER)
 @KEYS
-def backup(target: Path, keys: Path | None) -> None:
+@click.option(
+    "--keep",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="TARGET is a folder of backups: make one in it, named by the time, then remove all but the newest N.",
+)
+def backup(target: Path, keys: Path | None, keep: int | None) -> None:
     """Copy all state of the plant into TARGET, a new folder, while it runs.
 
     A backup that was stopped has no manifest and is none: give the command again. TARGET is for its owner only; it
     has hashes of passwords and all logged requests, encrypted where PERENNIAL_ENCRYPTION_KEYS is set.
     """
     from perennial.local.backup import sources
-    from perennial.local.backup.make import make
+    from perennial.local.backup.make import check_target, make
+    from perennial.local.backup.series import next_of
 
     settings = environment.load()
     if keys is not None and keys.resolve().is_relative_to(settings.state):
@@ -35,7 +43,10 @@ def backup(target: Path, keys: Path | None) -> None:
             f"{keys} lies in the state folder: the backup would have its own passphrase",
             hint="keep it elsewhere",
         )
-    made = make(settings, target, _passphrase(keys), now(), print_text)
+    check_target(settings, target)
+    at = now()
+    with nullcontext(target) if keep is None else next_of(target, keep, at, print_text) as folder:
+        made = make(settings, folder, _passphrase(keys), at, print_text)
     for why, count in sorted(made.left_out.items()):
         print_text(f"left out: {why} ({count} files)")
     for line in sources.not_saved(settings):
@@ -43,7 +54,7 @@ def backup(target: Path, keys: Path | None) -> None:
     if settings.keyring is not None:
         print_text(f"encrypted by the key {settings.keyring.first.id}")
     head = made.ledger
-    print_text(f"{target}: {len(made.files)} files, {made.size:,} bytes; ledger {head.seq} {head.hash}")
+    print_text(f"{folder}: {len(made.files)} files, {made.size:,} bytes; ledger {head.seq} {head.hash}")
 
 
 @click.command()

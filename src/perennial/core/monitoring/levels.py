@@ -223,6 +223,20 @@ def _harm(
     return [(level, f"{harm}{cause}", Reason.ACCURACY)]
 
 
+def is_held_back(spec: MonitoringSpec, drifts: Sequence[ColumnDrift]) -> bool:
+    """Return whether drift is proven as far as a warning, and only the budget of false warnings forbids one."""
+    return _reaches_warn(spec, drifts) and not _reaches_warn(
+        spec, [drift for drift in drifts if drift.is_certain]
+    )
+
+
+def _reaches_warn(spec: MonitoringSpec, drifts: Sequence[ColumnDrift]) -> bool:
+    features = sorted((drift.excess for drift in drifts if drift.of_feature), reverse=True)
+    if len(features) >= spec.features_needed and features[spec.features_needed - 1] >= spec.psi.warn:
+        return True
+    return any(drift.of_prediction and drift.excess >= spec.psi.warn for drift in drifts)
+
+
 def _features(spec: MonitoringSpec, drifts: Sequence[ColumnDrift]) -> tuple[Level, str]:
     features = sorted((drift for drift in drifts if drift.of_feature), key=lambda drift: -drift.excess)
     moved = [drift for drift in features if drift.excess >= spec.psi.watch]

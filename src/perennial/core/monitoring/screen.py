@@ -16,6 +16,9 @@ from perennial.core.monitoring.max_t import PARTS
 
 SCREENED = 5.0
 """Seconds between two readings of all logs that ask whether a look is due before its time."""
+AGAIN = 4
+"""Part of the smallest judged part of a window after which a look that proved a drift, but not certainly, is repeated:
+each instant counts in the budget of warnings whether it is used or not, so these looks cost time only."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,11 @@ class Screen:
 def fewest_new(window: int) -> int:
     """Return how many rows must come after a look before one can be early: the smallest part that a look judges."""
     return max(1, round(window * PARTS[-1]))
+
+
+def fewest_again(window: int) -> int:
+    """Return how many rows must come after a look that the budget of warnings held back before the next one."""
+    return max(1, fewest_new(window) // AGAIN)
 
 
 def stirred(before: np.ndarray, now: np.ndarray, level: float) -> bool:

@@ -89,20 +89,18 @@ def newly_missing(
         group, asked: [n] and [m], the cluster of each row.
         certain: level at which the bound of a permutation test of blocks (`certain`) must prove it, too.
     """
-    absent = {
-        name: tuple(np.isnan(values).astype(float) for values in pair) for name, pair in columns.items()
-    }
     texts = []
-    for name, (before, after) in absent.items():
+    for name, pair in columns.items():
+        before, after = (np.isnan(values).astype(float) for values in pair)
         if after.mean() < before.mean() + more:
             continue
         later, earlier = batch_mean(after, asked), batch_mean(before, group)
         if later is None or earlier is None:
             continue
-        t = float(stdtrit(min(later.batches, earlier.batches) - 1, 1 - ERRS / len(absent)))
+        t = float(stdtrit(min(later.batches, earlier.batches) - 1, 1 - ERRS / len(columns)))
         if later.value - earlier.value <= t * math.hypot(later.error, earlier.error):
             continue
-        if certain is not None and _missing_p(before, after, group, asked) * len(absent) > certain:
+        if certain is not None and _missing_p(before, after, group, asked) * len(columns) > certain:
             continue
         texts.append(f"{name} is missing in {after.mean():.0%} of the rows, {before.mean():.0%} before")
     return tuple(texts)

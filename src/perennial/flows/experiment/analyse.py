@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -33,7 +34,7 @@ class ExperimentPorts:
     ledger: Ledger
     predictions: PredictionLog
     feedback: FeedbackStore
-    inbox: Inbox
+    inbox: Inbox[Any]
     answered: Answered
 
 

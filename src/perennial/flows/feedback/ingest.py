@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from perennial.core.governance.reviews import ForgottenComments, Review
 from perennial.core.monitoring.feedback_counts import FeedbackCounts
@@ -34,9 +34,16 @@ class FeedbackBatch(Protocol):
     def rewards(self) -> dict[str, float]: ...
     @property
     def reviews(self) -> tuple[Review, ...]: ...
+    @property
+    def again(self) -> bool:
+        """Return whether it was read before, and has waited for its predictions since."""
+        ...
 
 
-class Inbox(Protocol):
+Batch = TypeVar("Batch", bound=FeedbackBatch)
+
+
+class Inbox(Protocol[Batch]):
     """Feedback that is received but not stored yet (see `serving.feedback_inbox`)."""
 
     @property
@@ -44,7 +51,11 @@ class Inbox(Protocol):
         """Lines of the last call of `pending` that are no feedback."""
         ...
 
-    def pending(self) -> tuple[Sequence[FeedbackBatch], Mapping[str, int]]: ...
+    def pending(self) -> tuple[Sequence[Batch], Mapping[str, int]]: ...
+
+    def wait_for(self, feedback: Batch, ids: Collection[str]) -> Collection[str]:
+        """Keep feedback about predictions that may still arrive pending; return these."""
+        ...
 
     def stored(self, marks: Mapping[str, int]) -> None: ...
 
@@ -67,11 +78,13 @@ class Answered(Protocol):
         ...
 
 
-def ingest(inbox: Inbox, store: FeedbackStore, answered: Answered) -> FeedbackCounts:
+def ingest(inbox: Inbox[Batch], store: FeedbackStore, answered: Answered) -> FeedbackCounts:
     """Store the pending feedback about predictions that were answered, then mark it as stored.
 
     A comment that a rule of the ledger deletes is not stored, and is overwritten in the files: a serving machine may
     have sent it late. Reviews become labels only where a model's spec says so (`votes.known_labels`).
+
+    What is about a prediction that may still be on its way, in the log of another machine, waits for it.
 
     A class becomes its place among the classes of the task that the prediction was answered under.
 
@@ -85,10 +98,12 @@ def ingest(inbox: Inbox, store: FeedbackStore, answered: Answered) -> FeedbackCo
     too_often: Counter[str] = Counter()
     newest: dict[str, datetime] = {}
     for batch in batches:
-        received += len(batch.labels) + len(batch.rewards) + len(batch.reviews)
+        if not batch.again:
+            received += len(batch.labels) + len(batch.rewards) + len(batch.reviews)
         reviewed = {review.prediction_id: review for review in batch.reviews}
         ids = batch.labels.keys() | batch.rewards.keys() | reviewed.keys()
         known = answered.models(ids)
+        awaited = inbox.wait_for(batch, ids - known.keys())
         # Sorted below: two ingests that lock the same rows in different orders would wait for each other.
         allowed = {name for name, model in known.items() if not batch.models or model in batch.models}
         labels = _numbers(
@@ -105,7 +120,7 @@ def ingest(inbox: Inbox, store: FeedbackStore, answered: Answered) -> FeedbackCo
             changed += more
         wrong = (reviewed.keys() & allowed) - {review.prediction_id for review, _ in reviews}
         for counts, reason, refused in (
-            (unknown, "unknown", ids - known.keys()),
+            (unknown, "unknown", ids - known.keys() - set(awaited)),
             (foreign, "foreign", known.keys() - allowed),
             (invalid, "invalid", ((batch.labels.keys() & allowed) - labels.keys()) | wrong),
             (too_often, "too often", often),

@@ -31,7 +31,7 @@ from perennial.core.tasks import Task
 from perennial.errors import DataError
 from perennial.flows.feedback.labelled_answers import labelled_answers
 from perennial.flows.monitoring.monitor import MonitorPorts
-from perennial.flows.monitoring.prospects import back_test, look_back, since_training
+from perennial.flows.monitoring.prospects import back_test, look_back, newest_labelled, since_training
 from perennial.flows.monitoring.retrain import raise_and_record
 from perennial.ports import FeedbackStore, PredictionLog, Reference, Router
 
@@ -56,7 +56,7 @@ def back_test_champion(spec: ModelSpec, ports: BackTestPorts | MonitorPorts, now
         raise DataError(
             f"{spec.name} has no back-test", hint="set retraining.prospects.backtest_rows above 0 in its spec"
         )
-    known = labelled_answers(spec, target.digest, look_back(now), ports.predictions, ports.feedback)
+    known = newest_labelled(spec, target.digest, look_back(now), ports.predictions, ports.feedback, now)
     return back_test(spec, target, known.tail(rows), ports.references, now)
 
 

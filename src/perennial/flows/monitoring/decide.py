@@ -30,8 +30,7 @@ from perennial.core.monitoring.worth.reluctance import fruitless_in_a_row, reluc
 from perennial.core.release.traffic import Target
 from perennial.core.spec import ModelSpec
 from perennial.core.tasks import Task
-from perennial.flows.feedback.labelled_answers import labelled_answers
-from perennial.flows.monitoring.prospects import look_ahead, look_back, since_training
+from perennial.flows.monitoring.prospects import look_ahead, look_back, newest_labelled, since_training
 from perennial.ports import FeedbackStore, Ledger, PredictionLog, Reference
 
 if TYPE_CHECKING:
@@ -87,8 +86,8 @@ def withhold_or_go_on(
     if alert := still_withheld(rows.past, target.digest, decision.reason, spec.retraining.cooldown, now):
         return Hold(why=withheld_before(alert)), None
     trained = since_training(rows.past, target.digest, now)
-    since = min(trained, look_back(now))
-    answered = labelled_answers(spec, target.digest, since, ports.predictions, ports.feedback)
+    oldest = min(trained, look_back(now))
+    answered = newest_labelled(spec, target.digest, oldest, ports.predictions, ports.feedback, now)
     broken = tuple(
         Doubt(kind=DoubtKind.UPSTREAM, text=f"{text}: mend what sends it") for text in judged.faults
     )

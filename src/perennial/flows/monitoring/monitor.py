@@ -134,7 +134,7 @@ def monitor_model(
     report = folders.reports / spec.name / f"{now:%Y%m%dT%H%M%S}.html"
     drifts = ports.drift.compare(spec, reference, window, report, ports.budget.warn_level)
     if ports.early is not None:
-        ports.early.looked(spec, target.digest, reference, window)
+        ports.early.looked(spec, target.digest, reference, window, drifts)
     harm = None if detector is None else detector.harm
     votes = ports.watched.votes(spec, ports.feedback).about(window)
     judged = _judge(spec, reference, seen, drifts, votes, refused, harm)

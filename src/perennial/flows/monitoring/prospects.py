@@ -28,9 +28,10 @@ from perennial.core.spec import ModelSpec
 from perennial.core.tasks import Task
 from perennial.core.tasks.score import ScoreTask
 from perennial.core.training.examples import Examples
+from perennial.flows.feedback.labelled_answers import labelled_answers
 from perennial.flows.feedback.votes import losses, right
 from perennial.flows.monitoring.window import LOOK_BACK
-from perennial.ports import Reference
+from perennial.ports import FeedbackStore, PredictionLog, Reference
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -114,6 +115,24 @@ def look_back(now: datetime) -> datetime:
     """Return from when on answers describe today."""
     longest: timedelta = LOOK_BACK[-1]
     return now - longest
+
+
+def newest_labelled(
+    spec: ModelSpec, digest: str, oldest: datetime, predictions: PredictionLog, feedback: FeedbackStore,
+    now: datetime,
+) -> pd.DataFrame:  # fmt: skip
+    """Return labelled answers of a version, as `labelled_answers` does: all that an alarm needs, or all since a time.
+
+    The log is read an hour back first, then a day, a week, a month, and only where these have too few since `oldest`.
+    """
+    policy = spec.retraining.prospects
+    needed = max(policy.backtest_rows, policy.fewest_labels, spec.monitoring.window)
+    for span in LOOK_BACK:
+        since = max(now - span, oldest)
+        answered = labelled_answers(spec, digest, since, predictions, feedback)
+        if len(answered) >= needed or since == oldest:
+            return answered
+    return labelled_answers(spec, digest, oldest, predictions, feedback)
 
 
 def back_test(

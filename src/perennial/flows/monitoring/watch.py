@@ -10,7 +10,7 @@ from typing import Protocol
 from perennial.core.events import Entry, Event, SystemActor
 from perennial.core.experiment.live_experiment import VariantFigures
 from perennial.core.monitoring.feedback_counts import FeedbackCounts
-from perennial.core.monitoring.levels import MonitorVerdict
+from perennial.core.monitoring.levels import MonitorVerdict, is_held_back
 from perennial.core.monitoring.retraining import Retrain
 from perennial.core.monitoring.screen import SCREENED
 from perennial.core.spec import ModelSpec
@@ -124,7 +124,7 @@ def watch(
         number = schedule.take(clock())
         if number is None:
             continue
-        spec = specs[number]
+        spec, is_held = specs[number], False
         try:
             result = run_pass(spec)
         except PerennialError as error:
@@ -135,10 +135,11 @@ def watch(
             )
         else:
             gauges.show(spec.name, result.verdict, result.at)
+            is_held = is_held_back(spec.monitoring, result.verdict.drifts)
             if result.feedback is not None:
                 gauges.received(result.feedback)
             say(summary_line(result))
-        schedule.ended(number, clock())
+        schedule.ended(number, clock(), is_held)
 
 
 def _asked(is_early: Callable[[ModelSpec], bool], spec: ModelSpec) -> bool:

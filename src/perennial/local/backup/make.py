@@ -47,15 +47,13 @@ def make(settings: Settings, target: Path, passphrase: str | None, at: datetime,
         at: time of the backup.
 
     Raises:
-        FileRefused: the target holds something else, or lies in the state folder.
+        FileRefused: the target holds something else, or lies in the state folder. UsageError: a short passphrase.
         LedgerBroken: the chain does not hold.
         BackupRunning: another one runs. ReleaseConflict: releases moved the traffic in every try.
     """
-    if target.resolve().is_relative_to(settings.state):
-        raise FileRefused(f"{target} lies in the state folder", hint="a folder of another disk")
-    for name, place in sources.outside(settings).items():
-        if not places.is_address(place) and target.resolve().is_relative_to(Path(place).resolve()):
-            raise FileRefused(f"{target} lies among the files of {name}", hint="a folder of another disk")
+    check_target(settings, target)
+    if passphrase is not None:
+        sealed_keys.check_passphrase(passphrase)  # not after hours of copying
     if not settings.state.is_dir():
         raise SettingsError(f"there is no {settings.state}", hint="PERENNIAL_HOME, PERENNIAL_PROJECT")
     if settings.plane == machines.SERVING:
@@ -71,14 +69,24 @@ def make(settings: Settings, target: Path, passphrase: str | None, at: datetime,
         return _Backup(settings, folder, say).run(passphrase, at)
 
 
-def _is_backup(target: Path) -> bool:
+def check_target(settings: Settings, target: Path) -> None:
+    """Refuse a folder that a backup would save; raises FileRefused."""
+    if target.resolve().is_relative_to(settings.state):
+        raise FileRefused(f"{target} lies in the state folder", hint="a folder of another disk")
+    for name, place in sources.outside(settings).items():
+        if not places.is_address(place) and target.resolve().is_relative_to(Path(place).resolve()):
+            raise FileRefused(f"{target} lies among the files of {name}", hint="a folder of another disk")
+
+
+def is_backup(target: Path) -> bool:
+    """Return whether a folder has the manifest, which is written last."""
     return any((target / f"{manifest.FILE}{ending}").exists() for ending in ("", ENDING))
 
 
 @contextmanager
 def _writing(target: Path) -> Iterator[None]:
     if target.is_dir() and any(target.iterdir()):
-        if _is_backup(target) or not (target / UNFINISHED).exists():
+        if is_backup(target) or not (target / UNFINISHED).exists():
             raise FileRefused(f"{target} is not empty", hint="name a new folder")
         for left in target.iterdir():
             if left.name != UNFINISHED:

@@ -101,14 +101,20 @@ class AnsweredPredictions:
         return known
 
 
+def moment_of(name: str) -> datetime | None:
+    """Return the time in an id; None if the text is no id."""
+    if not ID.fullmatch(name):
+        return None
+    try:
+        return _moment(name)
+    except (ValueError, OverflowError, OSError):
+        return None
+
+
 def _hour(name: str) -> str:
     """Return the hour in an id as the segments name it; empty if the text is no id."""
-    if not ID.fullmatch(name):
-        return ""
-    try:
-        return _moment(name).strftime(HOUR)
-    except (ValueError, OverflowError, OSError):
-        return ""
+    moment = moment_of(name)
+    return "" if moment is None else moment.strftime(HOUR)
 
 
 def _moment(name: str) -> datetime:

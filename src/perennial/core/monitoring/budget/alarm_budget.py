@@ -30,7 +30,7 @@ class AlarmBudget(Frozen):
 
     alarms_a_month: float = Field(gt=0)
     drift_warnings_a_month: float = Field(gt=0)
-    models: tuple[str, ...] = Field(min_length=1)
+    models: tuple[str, ...] = Field(description="none in a plant without a model; then nothing has a share")
 
     @property
     def share(self) -> float:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from perennial.core.monitoring.drift import DECISION, SCORE
-from perennial.core.monitoring.screen import Screen, fewest_new, stirred
+from perennial.core.monitoring.drift import DECISION, SCORE, ColumnDrift
+from perennial.core.monitoring.levels import is_held_back
+from perennial.core.monitoring.screen import Screen, fewest_again, fewest_new, stirred
 from perennial.core.spec import ModelSpec
 from perennial.flows.monitoring.following.watched_log import WatchedLog
 
@@ -25,6 +26,9 @@ class _LastLook:
     figures: np.ndarray
     taken: int
     """Rows of the version that were taken from the log by then."""
+    held_since: int | None
+    """Rows that were taken by the first of the looks in a row whose warning only the budget held back; None: it did
+    not."""
 
 
 class EarlyLooks:
@@ -34,18 +38,38 @@ class EarlyLooks:
         self._watched = watched
         self._last: dict[str, _LastLook] = {}
 
-    def looked(self, spec: ModelSpec, digest: str, reference: pd.DataFrame, window: pd.DataFrame) -> None:
-        """Remember what a look saw; both have the watched columns."""
+    def looked(
+        self,
+        spec: ModelSpec,
+        digest: str,
+        reference: pd.DataFrame,
+        window: pd.DataFrame,
+        drifts: Sequence[ColumnDrift] = (),
+    ) -> None:
+        """Remember what a look saw; both have the watched columns.
+
+        Args:
+            drifts: what it found; where only the budget of false warnings forbade a warning, the next may follow soon.
+        """
         rows = self._watched.followed(spec.name)
         if rows is None:
             return
         last = self._last.get(spec.name)
-        screen = last.screen if last is not None and last.digest == digest else _screen(spec, reference)
+        if last is not None and last.digest != digest:
+            last = None
+        screen = _screen(spec, reference) if last is None else last.screen
         figures = screen.figures(_columns(screen.cuts, window))
-        self._last[spec.name] = _LastLook(digest, screen, figures, rows.taken)
+        held_since = None
+        if is_held_back(spec.monitoring, drifts):
+            held_since = rows.taken if last is None or last.held_since is None else last.held_since
+        self._last[spec.name] = _LastLook(digest, screen, figures, rows.taken, held_since)
 
     def due(self, spec: ModelSpec, now: datetime) -> bool:
-        """Read what came, and return whether a look is due at once: enough rows are new, and a column moved."""
+        """Read what came, and return whether a look is due at once: enough rows are new, and a column moved.
+
+        Where the last look was held back, a few new rows may make it certain; for a window of rows such looks follow
+        each other, since some drifts never become certain.
+        """
         last = self._last.get(spec.name)
         if last is None:
             return False
@@ -53,7 +77,10 @@ class EarlyLooks:
         if rows is None or rows.digest != last.digest or rows.taken < last.taken:
             del self._last[spec.name]  # read anew: the next look begins again
             return False
-        if rows.taken - last.taken < fewest_new(spec.monitoring.window):
+        size, new = spec.monitoring.window, rows.taken - last.taken
+        if last.held_since is not None and rows.taken - last.held_since < size:
+            return new >= fewest_again(size)
+        if new < fewest_new(size):
             return False
         window = rows.window(now).rows
         if len(window) < spec.monitoring.min_window:

@@ -11,6 +11,8 @@ EARLY_SHARE = 1 / 30
 looks without end."""
 REST = 10.0
 """Times as long as the last look of a model took until it may be looked at early again."""
+REST_HELD = 5.0
+"""The same where the last look was held back by the budget of warnings alone, without the share of `every`."""
 
 
 class Schedule:
@@ -25,17 +27,26 @@ class Schedule:
         self._due = [now] * len(specs)
         self._began = [float("-inf")] * len(specs)
         self._lasted = [0.0] * len(specs)
+        self._is_held = [False] * len(specs)
         self._was_early = False
         self.early: set[int] = set()
 
     def next_at(self) -> float:
-        """Return the time of the next regular look; minus infinity where an early one is due."""
-        return float("-inf") if self.early else min(self._due)
+        """Return the time of the next regular look.
+
+        Minus infinity where an early one is due, infinity where there is no model.
+        """
+        return float("-inf") if self.early else min(self._due, default=float("inf"))
 
     def may_be_early(self, now: float) -> Iterator[int]:
         """Yield the places of models that are not due, and whose last look, good or failed, is long enough ago."""
         for place, due in enumerate(self._due):
-            rest = max(EARLY_SHARE * self._every[place], REST * self._lasted[place])
+            lasted = self._lasted[place]
+            rest = (
+                REST_HELD * lasted
+                if self._is_held[place]
+                else max(EARLY_SHARE * self._every[place], REST * lasted)
+            )
             if due > now and place not in self.early and now >= self._began[place] + rest:
                 yield place
 
@@ -44,6 +55,8 @@ class Schedule:
 
         Early looks go first, the one of the oldest look before others; after each, a regular one that is due.
         """
+        if not self._due:
+            return None
         regular = min(range(len(self._due)), key=self._due.__getitem__)
         if self.early and not (self._was_early and self._due[regular] <= now):
             place = min(self.early, key=self._began.__getitem__)
@@ -56,7 +69,12 @@ class Schedule:
         self._began[place] = now
         return place
 
-    def ended(self, place: int, now: float) -> None:
-        """Plan the next look. Counted from now, not from the due time: a slow look must not be followed by a burst."""
+    def ended(self, place: int, now: float, is_held: bool = False) -> None:
+        """Plan the next look. Counted from now, not from the due time: a slow look must not be followed by a burst.
+
+        Args:
+            is_held: the look proved a drift, and only the budget of warnings held a warning back.
+        """
+        self._is_held[place] = is_held
         self._lasted[place] = now - self._began[place]
         self._due[place] = now + self._every[place]
