@@ -45,10 +45,10 @@ $(READY): pyproject.toml constraints.txt
 		--constraint constraints.txt --editable '.[test]' 2>&1 | grep -v '^ [-+] '
 	@touch $@
 
-demo: setup ## the closed loop, end to end, in under 10 minutes
+demo: setup ## the closed loop, end to end, in about 10 minutes
 	@$(DEMO) perennial demo run
 
-demo-table: setup ## from a CSV file to a champion, drift and a second champion, in under 4 minutes
+demo-table: setup ## from a CSV file to a champion, drift and a second champion, in about 5 minutes
 	@$(DEMO_TABLE) perennial demo table
 
 clean: down ## remove the state of the demos

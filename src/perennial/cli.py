@@ -20,6 +20,11 @@ REFUSALS = {
     errno.ENOSPC: FREE,
     errno.EDQUOT: FREE,
     errno.EROFS: "the disk is mounted to be read only",
+    errno.ENOTDIR: "a part of this path is a file: name another folder",
+    errno.EISDIR: "it is a folder: name a file",
+    errno.ENAMETOOLONG: "name a shorter path",
+    errno.ELOOP: "its links lead to each other: name another path",
+    errno.EIO: "the disk fails: look at the log of the kernel, and use another one",
 }
 """Errors of the operating system that a person can mend, with what to do."""
 COMMANDS: dict[str, tuple[str, str]] = {

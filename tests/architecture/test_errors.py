@@ -42,3 +42,12 @@ def test_a_folder_that_the_system_refuses_is_no_traceback(capsys, monkeypatch):
     first, hint = capsys.readouterr().err.splitlines()
     assert first.startswith("FileRefused: /sys/state")
     assert hint.startswith("  -> ")
+
+
+def test_a_path_with_a_file_in_its_middle_is_refused_without_a_traceback(tmp_path, monkeypatch, capsys):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("PERENNIAL_HOME", str(tmp_path / "file" / "state"))
+    assert main(["local", "setup"]) == FileRefused.exit_code
+    first, hint = capsys.readouterr().err.splitlines()
+    assert first.startswith(f"FileRefused: {tmp_path / 'file'}")
+    assert "name another folder" in hint
