@@ -35,7 +35,7 @@ NONE = TruthCounts()
 
 
 class LabelSteps(NamedTuple):
-    """What the labels under judgement are: those of all steps so far, and those of the current step.
+    """Origin of the labels under judgement: all steps so far, and the current step alone.
 
     Attributes:
         earlier: number of earlier steps whose labels count.
