@@ -19,7 +19,7 @@ from perennial.adapters.fairlearn_groups import group_figures
 from perennial.core.governance.document import Picture
 from perennial.core.monitoring_spec import BusinessSpec
 from perennial.core.performance.anomalies import anomalies
-from perennial.core.performance.cluster_mean import ClusterMean
+from perennial.core.performance.cluster_mean import ClusterMean, runs_of_time
 from perennial.core.performance.figures import Direction
 from perennial.core.performance.report import PerformanceReport, make_document
 from perennial.core.performance.trend import trend
@@ -109,6 +109,17 @@ def test_periods_have_no_gaps_and_hold_every_answer():
     assert sum(period.requests for period in report.periods) == 600
 
 
+def test_a_model_of_some_minutes_has_periods_of_minutes_but_no_trend():
+    made = world()
+    young = NOW - timedelta(minutes=9)
+    made.log = made.log.assign(at=young + (made.log["at"] - made.log["at"].iloc[0]) / (DAYS * 160 + 1))
+    report = made.report()
+    assert {period.end - period.begin for period in report.periods} == {timedelta(minutes=1)}
+    assert 9 <= len(report.periods) <= 11
+    assert sum(period.requests for period in report.periods) == 600
+    assert (report.trends, report.anomalies) == ((), ())
+
+
 def test_a_slice_that_is_worse_is_proven_and_its_neighbours_are_not():
     made = world(requests=1200)
     bad = made.log["feature:flakiness_score"] > 0.7
@@ -176,6 +187,22 @@ def test_an_interval_by_requests_holds_its_promise_where_rows_are_alike():
     assert held / 400 > 0.92
     assert narrow / 400 < 0.75
     assert not ClusterMean.of(np.ones(9), np.zeros(9)).estimate().is_bounded
+
+
+def test_an_interval_by_runs_of_time_holds_its_promise_where_requests_that_follow_each_other_are_alike():
+    rng, held, narrow = np.random.default_rng(6), 0, 0
+    request = np.arange(4000)
+    for _ in range(400):
+        rate = rng.beta(1, 4, 100)  # a cycle's own share of mistakes
+        values = (rng.random((100, 40)) < rate[:, None]).astype(float).ravel()
+        interval = ClusterMean.of(values, runs_of_time(request)).estimate()
+        alone = ClusterMean.of(values, request).estimate()
+        held += interval.low <= 0.2 <= interval.high
+        narrow += alone.low <= 0.2 <= alone.high
+    assert held / 400 > 0.92
+    assert narrow / 400 < 0.75
+    assert len(set(runs_of_time(request))) == 20
+    assert len(set(runs_of_time(np.repeat(np.arange(5), 9)))) == 5
 
 
 def test_a_business_metric_is_a_query_over_the_answers_and_sees_nothing_else(tmp_path):

@@ -26,7 +26,7 @@ def draw_performance(report: PerformanceReport, path: Path) -> None:
         locator = AutoDateLocator()
         axes.xaxis.set_major_locator(locator)
         axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
-        axes.set_xlim(report.begin, report.end)
+        axes.set_xlim(min([report.begin, *(period.begin for period in report.periods)]), report.end)
         axes.set_xlabel("begin of the period [UTC]")
         axes.grid(alpha=0.3)
         if axes.get_legend_handles_labels()[0]:
@@ -62,7 +62,7 @@ def _right(axes: Axes, report: PerformanceReport) -> None:
         [period.begin for period, _ in bounded],
         [100 * max(right.low, 0.0) for _, right in bounded],
         [100 * min(right.high, 1.0) for _, right in bounded],
-        alpha=0.2, label="95 % interval by requests",
+        alpha=0.2, label="95 % interval by runs of time",
     )  # fmt: skip
     axes.plot([period.begin for period, _ in known], [100 * right.value for _, right in known], marker=".",
               label="right answers")  # fmt: skip

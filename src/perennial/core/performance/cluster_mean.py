@@ -9,14 +9,17 @@ from scipy.special import stdtrit
 
 from perennial.core.evaluation.metrics import Estimate
 from perennial.core.frozen import Frozen
+from perennial.core.monitoring.dependence import clusters, joined
 
 CONFIDENCE = 0.95
+RUNS = 20
+"""Most runs of time that an interval comes from."""
 
 
 class ClusterMean(Frozen):
-    """Mean of the values of whole clusters (requests), with its standard error.
+    """Mean of the values of whole clusters, with its standard error.
 
-    The values of a request are right or wrong together. So the error is that of the ratio of two sums over clusters
+    The values of a cluster are right or wrong together. So the error is that of the ratio of two sums over clusters
     (W. G. Cochran, "Sampling Techniques", 1977, chapter 6).
     """
 
@@ -48,6 +51,22 @@ class ClusterMean(Frozen):
         """Return the mean with its interval, by Student's t of the clusters."""
         half = _half(self.error, self.clusters, confidence)
         return Estimate(value=self.value, low=self.value - half, high=self.value + half)
+
+
+def runs_of_time(request: np.ndarray) -> np.ndarray:
+    """Return the run of each row, int [n]: at most `RUNS` runs of whole requests in their order, of alike length.
+
+    The rows of a request are right or wrong together, and so are many requests that follow each other, as those about
+    the tests of a CI cycle. Means of long runs are nearly independent (B. Schmeiser, "Batch size effects in the
+    analysis of simulation output", Operations Research 1982).
+
+    Args:
+        request: [n], the request of each row, in order of time.
+    """
+    cluster = clusters(request)
+    if len(cluster) == 0 or cluster.max() < RUNS:
+        return cluster
+    return joined(cluster, len(cluster) / RUNS)
 
 
 def difference(later: ClusterMean, earlier: ClusterMean, confidence: float = CONFIDENCE) -> Estimate:

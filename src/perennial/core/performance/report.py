@@ -93,7 +93,7 @@ def _overview(report: PerformanceReport, pictures: Sequence[Picture]) -> Section
     text = (
         f"{time(report.begin)} to {time(report.end)}, made {time(report.made)}. {champion} "
         f"{report.predictions} predictions, {report.labelled} of them with a label that counts. Intervals are 95 %, "
-        "by whole requests.",
+        "by runs of whole requests in time.",
     )
     rows = [
         (

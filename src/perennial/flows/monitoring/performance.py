@@ -14,7 +14,7 @@ import numpy as np
 from perennial.core.monitoring.day_check import KeptChecks
 from perennial.core.monitoring_spec import BusinessSpec
 from perennial.core.performance.anomalies import anomalies
-from perennial.core.performance.cluster_mean import ClusterMean, difference
+from perennial.core.performance.cluster_mean import ClusterMean, difference, runs_of_time
 from perennial.core.performance.figures import PeriodFigures, PoolTraffic, Trend, VersionUse
 from perennial.core.performance.recommendations import recommend
 from perennial.core.performance.report import PerformanceReport
@@ -31,7 +31,11 @@ if TYPE_CHECKING:
 
     from perennial.core.evaluation.metrics import Estimate
 
-LENGTHS = (timedelta(hours=1), timedelta(hours=6), timedelta(days=1), timedelta(days=7), timedelta(days=28))
+HOUR = timedelta(hours=1)
+LENGTHS = (
+    timedelta(minutes=1), timedelta(minutes=10), HOUR, timedelta(hours=6), timedelta(days=1), timedelta(days=7),
+    timedelta(days=28),
+)  # fmt: skip
 MOST_PERIODS = 48
 DAY = timedelta(days=1)
 QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
@@ -70,7 +74,12 @@ def performance_report(
     periods = tuple(
         _period(spec, part, start, end, ports.business) for start, end, part in _cut(rows, begin, now)
     )
-    whole = [period for period in periods if period.begin >= begin and period.end <= now]
+    # Of shorter ones nobody asks for a trend, and each is alone in something.
+    whole = [
+        period
+        for period in periods
+        if period.begin >= begin and period.end <= now and period.end - period.begin >= HOUR
+    ]
     events = Counter(
         str(row.entry.kind) for row in ports.ledger.rows(spec.name) if since <= row.entry.at <= now
     )
@@ -115,7 +124,7 @@ def _cut(rows: pd.DataFrame, begin: datetime, now: datetime) -> list[tuple[datet
     if rows.empty:
         return []
     length = next((span for span in LENGTHS if (now - begin) / span < MOST_PERIODS - 1), LENGTHS[-1])
-    first = pd.Timestamp(begin).floor("D" if length >= DAY else f"{length // LENGTHS[0]}h")
+    first = pd.Timestamp(begin).floor(f"{min(length, DAY) // LENGTHS[0]}min")
     edges = pd.date_range(first, pd.Timestamp(now) + length, freq=length)
     places = rows["at"].searchsorted(edges)
     return [
@@ -156,7 +165,10 @@ def _mean(rows: pd.DataFrame, name: str) -> Estimate | None:
 
 
 def _cluster_mean(rows: pd.DataFrame, name: str) -> ClusterMean | None:
-    return ClusterMean.of(rows[name].to_numpy(dtype=float), rows["request_id"].to_numpy(dtype=str))
+    known = rows[rows[name].notna()]
+    return ClusterMean.of(
+        known[name].to_numpy(dtype=float), runs_of_time(known["request_id"].to_numpy(dtype=str))
+    )
 
 
 def _versions(rows: pd.DataFrame) -> tuple[VersionUse, ...]:

@@ -10,7 +10,7 @@ import numpy as np
 from perennial.core.evaluation import fairness
 from perennial.core.evaluation.fairness import Answers
 from perennial.core.input_spec import InputKind
-from perennial.core.performance.cluster_mean import CONFIDENCE, ClusterMean, difference
+from perennial.core.performance.cluster_mean import CONFIDENCE, ClusterMean, difference, runs_of_time
 from perennial.core.performance.figures import FairnessFigures, SliceFigures
 from perennial.core.spec import ModelSpec
 from perennial.flows.evaluation.checks import compared_groups
@@ -42,12 +42,13 @@ def slice_figures(spec: ModelSpec, rows: pd.DataFrame) -> tuple[SliceFigures, ..
         if mask.sum() >= spec.evaluation.slice_min_rows and (~mask).any()
     ]
     level = 1 - (1 - CONFIDENCE) / max(1, len(masks))
-    right, request = labelled["right"].to_numpy(dtype=float), labelled["request_id"].to_numpy(dtype=str)
+    right = labelled["right"].to_numpy(dtype=float)
+    run = runs_of_time(labelled["request_id"].to_numpy(dtype=str))
     slices = []
     for column, value, mask in masks:
         inside, rest = (
-            ClusterMean.of(right[mask], request[mask]),
-            ClusterMean.of(right[~mask], request[~mask]),
+            ClusterMean.of(right[mask], run[mask]),
+            ClusterMean.of(right[~mask], run[~mask]),
         )
         if inside is None or rest is None:
             raise AssertionError(f"{column} {value}: no rows")
