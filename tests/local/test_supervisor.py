@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import socket
+from types import SimpleNamespace
+from xmlrpc.client import Fault
 
 import pytest
 from serving_stack import free_ports
+from supervisor.xmlrpc import Faults
 
 from perennial import account_file
 from perennial.cli import main
@@ -88,6 +91,27 @@ def test_down_with_nothing_up_says_so(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("PERENNIAL_HOME", str(tmp_path / "state"))
     assert main(["local", "down"]) == 0
     assert "nothing of ours runs" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("code", [Faults.SHUTDOWN_STATE, Faults.BAD_NAME])
+def test_a_supervisord_that_is_ending_does_not_run(tmp_path, monkeypatch, code):
+    """It refuses each question from then on."""
+    settings = Settings(home=tmp_path)
+
+    def refuse():
+        raise Fault(code, "")
+
+    ending = SimpleNamespace(getState=refuse, getAllProcessInfo=refuse)
+    monkeypatch.setattr(supervisord, "control", lambda settings: ending)
+    supervisord.socket_path(settings).touch()
+    try:
+        if code == Faults.SHUTDOWN_STATE:
+            assert (supervisord.running(settings), supervisord.states(settings)) == (False, {})
+        else:
+            with pytest.raises(Fault):
+                supervisord.running(settings)
+    finally:
+        supervisord.socket_path(settings).unlink()
 
 
 def test_state_and_logs_are_for_their_owner_only(tmp_path):

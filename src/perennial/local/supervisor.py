@@ -205,6 +205,11 @@ def _raise_if_failed(
     settings: Settings, waiting: dict[str, Process], reasons: dict[str, str], late: bool
 ) -> None:
     states = supervisord.states(settings)
+    if waiting and not states:
+        raise ToolError(
+            "supervisord has ended while its processes were starting",
+            hint="did somebody stop them (make down)? Else see supervisord.log in the folder of logs",
+        )
     fatal = [name for name in waiting if states.get(name, {}).get("statename") == "FATAL"]
     if not fatal and not (late and waiting):
         return

@@ -7,10 +7,10 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from xmlrpc.client import ServerProxy
+from xmlrpc.client import Fault, ServerProxy
 
 from perennial import files
 from perennial.errors import ToolError
@@ -37,20 +37,34 @@ def control(settings: Settings) -> Any:
 
 
 def running(settings: Settings) -> bool:
-    """Return whether supervisord runs for this state folder."""
-    if not socket_path(settings).exists():
-        return False
-    try:
-        return control(settings).getState()["statename"] in ("RUNNING", "RESTARTING")
-    except OSError:
-        return False
+    """Return whether supervisord runs for this state folder; one that is ending does not."""
+    return _asked(
+        settings, lambda supervisor: supervisor.getState()["statename"] in ("RUNNING", "RESTARTING")
+    )
 
 
 def states(settings: Settings) -> dict[str, dict[str, Any]]:
     """Return supervisord's state (statename, pid, start, ...) by process name; empty when it is down."""
-    if not running(settings):
-        return {}
-    return {process["name"]: process for process in control(settings).getAllProcessInfo()}
+    processes = (
+        _asked(settings, lambda supervisor: supervisor.getAllProcessInfo()) if running(settings) else ()
+    )
+    return {process["name"]: process for process in processes or ()}
+
+
+def _asked(settings: Settings, ask: Callable[[Any], Any]) -> Any:
+    """Return what supervisord answers; False where it does not run, or refuses since somebody else ends it."""
+    from supervisor.xmlrpc import Faults
+
+    if not socket_path(settings).exists():
+        return False
+    try:
+        return ask(control(settings))
+    except OSError:
+        return False
+    except Fault as fault:
+        if fault.faultCode != Faults.SHUTDOWN_STATE:
+            raise
+        return False
 
 
 def launch(settings: Settings, processes: Sequence[Process], environment: Mapping[str, str]) -> None:
