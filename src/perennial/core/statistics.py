@@ -48,14 +48,20 @@ def proportion_bounds(hits: Counts, trials: Counts, confidence: float) -> tuple[
     Raises:
         ValueError: hits outside of 0 to trials.
     """
-    x, n = np.broadcast_arrays(np.asarray(hits, np.float64), np.asarray(trials, np.float64))
-    if np.any((x < 0) | (x > n)):
-        raise ValueError(f"{hits} hits of {trials} trials")
+    x, n = checked_counts(hits, trials)
     if x.size <= MANY:
         return _bounds(x, n, confidence)
     pairs, places = np.unique(x + 1j * n, return_inverse=True)
     low, high = _bounds(pairs.real, pairs.imag, confidence)
     return low[places].reshape(x.shape), high[places].reshape(x.shape)
+
+
+def checked_counts(hits: Counts, trials: Counts) -> tuple[Floats, Floats]:
+    """Return hits and trials, broadcast against each other; raises ValueError where hits are outside of 0 to trials."""
+    x, n = np.broadcast_arrays(np.asarray(hits, np.float64), np.asarray(trials, np.float64))
+    if np.any((x < 0) | (x > n)):
+        raise ValueError(f"{hits} hits of {trials} trials")
+    return x, n
 
 
 def _bounds(hits: Floats, trials: Floats, confidence: float) -> tuple[Floats, Floats]:

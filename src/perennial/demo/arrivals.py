@@ -39,7 +39,7 @@ class Arrivals:
         """Last cycles that have ended, whose features are online, and that are in the history."""
         self._closed = self._ended = False
         self.trainings_ended = False
-        """Whether no training publishes any more."""
+        """True when no training publishes any more."""
         self.error: BaseException | None = None
         self._thread = threading.Thread(target=self._work, name="arrivals", daemon=True)
         self._thread.start()

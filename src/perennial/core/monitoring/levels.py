@@ -231,10 +231,13 @@ def is_held_back(spec: MonitoringSpec, drifts: Sequence[ColumnDrift]) -> bool:
 
 
 def _reaches_warn(spec: MonitoringSpec, drifts: Sequence[ColumnDrift]) -> bool:
-    features = sorted((drift.excess for drift in drifts if drift.of_feature), reverse=True)
-    if len(features) >= spec.features_needed and features[spec.features_needed - 1] >= spec.psi.warn:
-        return True
-    return any(drift.of_prediction and drift.excess >= spec.psi.warn for drift in drifts)
+    score = any(drift.of_prediction and drift.excess >= spec.psi.warn for drift in drifts)
+    return score or _features_reach_warn(spec, drifts)
+
+
+def _features_reach_warn(spec: MonitoringSpec, drifts: Sequence[ColumnDrift]) -> bool:
+    far = sum(drift.of_feature and drift.excess >= spec.psi.warn for drift in drifts)
+    return far >= spec.features_needed
 
 
 def _features(spec: MonitoringSpec, drifts: Sequence[ColumnDrift]) -> tuple[Level, str]:
@@ -247,8 +250,7 @@ def _features(spec: MonitoringSpec, drifts: Sequence[ColumnDrift]) -> tuple[Leve
     if len(features) >= spec.features_needed:
         level = reached(spec.psi, features[spec.features_needed - 1].excess)
         far = ", as far as level retrain" if level is Level.RETRAIN else ""
-        certain = sorted((drift for drift in features if drift.is_certain), key=lambda drift: -drift.excess)
-        held = len(certain) < spec.features_needed or certain[spec.features_needed - 1].excess < spec.psi.warn
+        held = not _features_reach_warn(spec, [drift for drift in features if drift.is_certain])
         if level.rank >= Level.WARN.rank and held:
             level, unsure = Level.WATCH, UNCERTAIN
     if together is not None and together.excess >= spec.psi.watch and not moved:

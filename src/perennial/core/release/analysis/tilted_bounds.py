@@ -14,7 +14,7 @@ import math
 
 import numpy as np
 
-from perennial.core.statistics import Counts, Floats
+from perennial.core.statistics import Counts, Floats, checked_counts
 
 TILTS = tuple(2.0**power for power in range(-6, 3))
 """For some ten to 100,000 events, and for none."""
@@ -32,9 +32,7 @@ def tilted_bounds(hits: Counts, trials: Counts, confidence: float) -> tuple[Floa
     Raises:
         ValueError: hits outside of 0 to trials.
     """
-    x, n = np.broadcast_arrays(np.asarray(hits, np.float64), np.asarray(trials, np.float64))
-    if np.any((x < 0) | (x > n)):
-        raise ValueError(f"{hits} hits of {trials} trials")
+    x, n = checked_counts(hits, trials)
     level = math.log(2 * len(TILTS) / (1.0 - confidence))
     return _lowest(x, n, level), 1.0 - _lowest(n - x, n, level)
 
