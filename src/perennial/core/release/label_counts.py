@@ -51,6 +51,9 @@ class LabelCounts(Frozen):
         None, ge=0, description="age from which a request counts; None: how late labels come is not known"
     )
     young: int = Field(0, ge=0, description="requests that are not old enough")
+    unlabelled: int = Field(
+        0, ge=0, description="requests, left out, of entities, users or clients of which hardly a label comes"
+    )
     answered: float = Field(0.0, ge=0, description="requests old enough, labelled or not")
     answers: dict[str, float] = Field(default_factory=dict, description="of these: by answer")
     truths: dict[str, TruthCounts] = Field(default_factory=dict, description="truth -> its labelled requests")

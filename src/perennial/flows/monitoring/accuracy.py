@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, NamedTuple
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from perennial.core.release_spec import FeedbackSpec
 from perennial.flows.feedback.votes import counted, known_labels, losses, right, votes
 from perennial.flows.monitoring.labels_by_truth import answered, by_truth, grouped, weighed
 from perennial.flows.monitoring.truths import Truths
+from perennial.flows.monitoring.unlabelled import left_out
 from perennial.ports import FeedbackStore, PredictionLog
 
 if TYPE_CHECKING:
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 
 NEEDED = [
     "prediction_id", "request_id", "entity", "digest", "score", "decision", "shadow", "task", "answer", "at",
-    "unit", "context",
+    "unit", "client", "context",
 ]  # fmt: skip
 KEY = ["request_id", "entity", "place", "of"]
 """`of` counts the rows with the same request id and entity; `place` is the position of a row among them."""
@@ -88,15 +90,45 @@ def accuracy_by_step(
         parts.append(_labelled(log[asked], by_prediction, policy, old))
     truths = Truths.of(pd.concat([part.known for part in parts], ignore_index=True))
     hours = None if delay is None else delay.hours
-    return tuple(_by_digest(part, policy, truths, hours) for part in parts)
+    return tuple(_by_digest(_of_labelled_askers(part, truths), policy, truths, hours) for part in parts)
 
 
 class _Labelled(NamedTuple):
-    """Requests of a span: those old enough, the votes about them, and the number of young ones by digest."""
+    """Requests of a span: those old enough, the votes about them, and the number of others by digest.
+
+    Attributes:
+        young: not old enough.
+        unlabelled: of askers of which hardly a label comes; only of those who were answered, without mirrored ones.
+    """
 
     log: pd.DataFrame
     known: pd.DataFrame
     young: Mapping[str, int]
+    unlabelled: Mapping[str, int] = MappingProxyType({})
+
+
+def _of_labelled_askers(part: _Labelled, truths: Truths) -> _Labelled:
+    """Return the requests without those of askers of which hardly a label comes, their mirrored copies included."""
+    answered_rows = part.log[~part.log["shadow"]]
+    out = answered_rows[left_out(answered_rows, part.known[~part.known["shadow"]], truths)]
+    if out.empty:
+        return part
+    asked = _keys(out)
+    return part._replace(
+        log=part.log[~_keys(part.log).isin(asked)],
+        known=part.known[~_keys(part.known).isin(asked)],
+        unlabelled=_requests(out),
+    )
+
+
+def _keys(rows: pd.DataFrame) -> pd.Index[Any]:
+    """Return what a mirrored row has in common with the answered one."""
+    return rows.set_index(KEY).index
+
+
+def _requests(rows: pd.DataFrame) -> dict[str, int]:
+    counts = rows.groupby("digest")["request_id"].nunique()
+    return {str(digest): int(count) for digest, count in counts.items()}
 
 
 def _labelled(
@@ -105,7 +137,7 @@ def _labelled(
     import pandas as pd
 
     old = pd.Series(True, index=log.index) if old_until is None else log["at"] <= old_until
-    young = log[~old].groupby("digest")["request_id"].nunique()
+    young = _requests(log[~old])
     # Placed before those without a label and the young ones are left out: they have a place too.
     log = pd.concat([_placed(log[~log["shadow"]]), _placed(log[log["shadow"]], "digest")]).sort_index()
     log = grouped(log[old], policy.group)
@@ -116,7 +148,7 @@ def _labelled(
         known = pd.concat([known, copies], ignore_index=True)
     known["right"], known["loss"] = right(known), losses(known)
     known = counted(known, policy, "digest")
-    return _Labelled(log, known, {str(digest): int(count) for digest, count in young.items()})
+    return _Labelled(log, known, young)
 
 
 def _by_digest(
@@ -133,6 +165,7 @@ def _by_digest(
             update={
                 "maturity_hours": hours,
                 "young": young.get(str(digest), 0),
+                "unlabelled": part.unlabelled.get(str(digest), 0),
                 "answered": rows["request_id"].nunique(),
                 "answers": answered(rows, truths),
             }

@@ -2,7 +2,7 @@
 
 Only requests that are old enough to have a label count (`core.monitoring.label_delay`), and the versions are compared
 within each truth (`within_truth`): neither early labels nor a selection of them decide. Labels of earlier steps of the
-release are among them (`labels_of_steps`).
+release are among them (`labels_of_steps`). Where the labels as they came prove the contrary, a person decides.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from perennial.core.release.analysis.harm_tests import tolerated_drop, tolerated_factor
+from perennial.core.release.analysis.labels_as_they_came import less_loss, more_right
 from perennial.core.release.analysis.labels_of_steps import LabelSteps
 from perennial.core.release.analysis.within_truth import Difference, increase_of_errors, increase_of_loss
 from perennial.core.release.label_counts import LabelCounts
@@ -33,7 +34,8 @@ def judge_labels(
     judged = [
         _judged(
             "accuracy", criteria, candidate, champion, steps, needed, tolerated_drop(criteria),
-            lambda mine, theirs: increase_of_errors(mine, theirs, confidence), _shares_right,
+            lambda mine, theirs: increase_of_errors(mine, theirs, confidence),
+            lambda mine, theirs: more_right(mine, theirs, confidence), _shares_right,
         )
     ]  # fmt: skip
     if candidate.has_loss and champion.has_loss:
@@ -42,7 +44,8 @@ def judge_labels(
         judged.append(
             _judged(
                 "loss", criteria, candidate, champion, steps, needed, 0.0,
-                lambda mine, theirs: increase_of_loss(mine, theirs, factor, confidence), _losses,
+                lambda mine, theirs: increase_of_loss(mine, theirs, factor, confidence),
+                lambda mine, theirs: less_loss(mine, theirs, confidence), _losses,
             )
         )  # fmt: skip
     return tuple(judged)
@@ -57,6 +60,7 @@ def _judged(
     needed: str,
     limit: float,
     compare: Compare,
+    better: Callable[[LabelCounts, LabelCounts], bool],
     shown: Callable[[LabelCounts, LabelCounts, Difference], str],
 ) -> Judgement:
     few = _too_few(criteria, candidate, champion)
@@ -85,6 +89,10 @@ def _judged(
         # A person looks at it: a source that may not decide alone must not end a release.
         observed += f"; not without the labels of {', '.join(needing)}"
         return Judgement(rule=rule, verdict=Verdict.UNSURE, observed=observed, needed=needed)
+    if proven and better(candidate, champion):
+        # Worse only by what was made up for missing labels, which rests on an assumption: no release ends by it alone.
+        observed += "; by the labels as they came it is proven better"
+        return Judgement(rule=rule, verdict=Verdict.UNSURE, observed=observed, needed=needed)
     verdict = Verdict.FAIL if proven else Verdict.PASS
     return Judgement(rule=rule, verdict=verdict, observed=observed, needed=needed)
 
@@ -109,11 +117,17 @@ def _earlier(steps: LabelSteps) -> str:
 
 
 def _waiting(candidate: LabelCounts, champion: LabelCounts) -> str:
-    """Return in words how old a request must be, and how many of both versions are not."""
+    """Return in words which requests of both versions do not count: too young ones, and those never labelled."""
+    never = ""
+    if candidate.unlabelled or champion.unlabelled:
+        never = (
+            f"; without {candidate.unlabelled} and {champion.unlabelled} requests of entities, users or clients of "
+            "which hardly a label comes"
+        )
     if candidate.maturity_hours is None:
-        return ""
+        return never
     young = f"; {candidate.young} and {champion.young} younger requests wait" if candidate.young else ""
-    return f"; of requests older than {_span(candidate.maturity_hours)}{young}"
+    return f"{never}; of requests older than {_span(candidate.maturity_hours)}{young}"
 
 
 def _shares_right(candidate: LabelCounts, champion: LabelCounts, difference: Difference) -> str:
@@ -154,7 +168,8 @@ def _without(labels: LabelCounts, source: str) -> LabelCounts:
     """Return the counts without the labels of a source; the requests, labelled or not, stay."""
     if source not in labels.without:
         return labels
-    requests = {name: getattr(labels, name) for name in ("maturity_hours", "young", "answered", "answers")}
+    kept = ("maturity_hours", "young", "unlabelled", "answered", "answers")
+    requests = {name: getattr(labels, name) for name in kept}
     return labels.without[source].model_copy(update=requests)
 
 

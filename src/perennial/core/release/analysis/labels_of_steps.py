@@ -95,7 +95,11 @@ def pooled(steps: Sequence[Pair]) -> Pair:
     mine, theirs = (
         _sum(
             [steps[place][side] for place in counting], by_side[side][counting].tolist(), layouts
-        ).model_copy(update={"young": sum(step[side].young for step in steps)})
+        ).model_copy(
+            update={
+                name: sum(getattr(step[side], name) for step in steps) for name in ("young", "unlabelled")
+            }
+        )
         for side in range(2)
     )
     return mine, theirs
