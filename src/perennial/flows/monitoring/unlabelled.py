@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from perennial.core.release.analysis.unlabelled import askers_without_labels
+from perennial.core.statistics import Booleans
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,8 +19,8 @@ ASKERS = ("entity", "unit", "client")
 NOBODY = ""
 
 
-def left_out(answered: pd.DataFrame, known: pd.DataFrame, truths: Truths) -> pd.Series[bool]:
-    """Return which answered predictions are of an entity, user or client of which hardly a label comes.
+def left_out(answered: pd.DataFrame, known: pd.DataFrame, truths: Truths) -> Booleans:
+    """Return which answered predictions are of an entity, user or client of which hardly a label comes, [n].
 
     Args:
         answered: answered rows of the log, both versions together.
@@ -27,13 +28,18 @@ def left_out(answered: pd.DataFrame, known: pd.DataFrame, truths: Truths) -> pd.
     """
     import pandas as pd
 
-    out = pd.Series(False, index=answered.index)
     labels = known.assign(truth=truths.of_labels(known)).drop_duplicates(["prediction_id", "truth"])
+    truth, names = pd.factorize(labels["truth"])
+    askers = pd.concat([answered[[*ASKERS]], labels[[*ASKERS]]])
+    out: Booleans = np.zeros(len(askers), dtype=bool)
+    of_answers, of_labels = slice(len(answered)), slice(len(answered), None)
     for column in ASKERS:
-        asker = answered[column].fillna(NOBODY)  # requests without a name are those of one asker
-        asked = asker[~out].value_counts()
-        kept = labels[labels["prediction_id"].isin(answered.loc[~out, "prediction_id"])]
-        by_truth = pd.crosstab(kept[column].fillna(NOBODY), kept["truth"]).reindex(asked.index, fill_value=0)
-        silent = askers_without_labels(np.asarray(asked, dtype=np.float64), by_truth.to_numpy(dtype=float))
-        out |= asker.isin(asked.index[silent])
-    return out
+        place, each = pd.factorize(
+            askers[column].fillna(NOBODY)
+        )  # requests without a name are those of one asker
+        asked = np.bincount(place[of_answers][~out[of_answers]], minlength=len(each))
+        labelled = np.zeros((len(each), len(names)))
+        counting = ~out[of_labels]
+        np.add.at(labelled, (place[of_labels][counting], truth[counting]), 1.0)
+        out |= askers_without_labels(asked.astype(np.float64), labelled)[place]
+    return out[of_answers]
