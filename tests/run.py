@@ -16,12 +16,15 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from xml.etree.ElementTree import Element
 
 from defusedxml.ElementTree import parse
 
 TESTS = Path(__file__).resolve().parent
 WORKERS = str(min(os.cpu_count() or 1, 4))
 SLOWEST = 25
+REASON = 600
+"""Characters of a failure's message in the summary."""
 NICENESS = 10
 
 
@@ -133,9 +136,9 @@ def run_lanes(lanes: list[Lane], options: list[str], reports: Path, fast: bool) 
 
 
 def summarise(lanes: list[Lane], reports: Path) -> bool:
-    """Print the slowest tests and the counts of each lane; return whether all is well."""
+    """Print the slowest tests, what failed and the counts of each lane; return whether all is well."""
     durations, well = [], True
-    counts = []
+    counts, failed = [], []
     for lane in lanes:
         report = reports / f"{lane.name}.xml"
         if not report.is_file():
@@ -144,7 +147,9 @@ def summarise(lanes: list[Lane], reports: Path) -> bool:
             continue
         suite = parse(report).getroot().find("testsuite")
         for case in suite.iter("testcase"):
-            durations.append((float(case.get("time")), f"{case.get('classname')}::{case.get('name')}"))
+            name = f"{case.get('classname')}::{case.get('name')}"
+            durations.append((float(case.get("time")), name))
+            failed += [f"{name}: {_reason(bad)}" for kind in ("failure", "error") for bad in case.iter(kind)]
         total, skipped = int(suite.get("tests")), int(suite.get("skipped"))
         bad = int(suite.get("failures")) + int(suite.get("errors"))
         well = well and lane.code == 0
@@ -155,8 +160,15 @@ def summarise(lanes: list[Lane], reports: Path) -> bool:
     print(f"== the {SLOWEST} slowest tests, set-up included")
     for seconds, name in sorted(durations, reverse=True)[:SLOWEST]:
         print(f"{seconds:7.1f} s  {name}")
+    if failed:  # also here: a log that somebody shortens in its middle still says it
+        print("== failed", *failed, sep="\n")
     print("== lanes", *counts, sep="\n")
     return well
+
+
+def _reason(failure: Element) -> str:
+    """Return the message of a failure in one line."""
+    return " ".join((failure.get("message") or "").split())[:REASON]
 
 
 def main() -> int:
