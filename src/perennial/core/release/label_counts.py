@@ -52,7 +52,10 @@ class LabelCounts(Frozen):
     )
     young: int = Field(0, ge=0, description="requests that are not old enough")
     unlabelled: int = Field(
-        0, ge=0, description="requests, left out, of entities, users or clients of which hardly a label comes"
+        0,
+        ge=0,
+        exclude_if=lambda count: not count,
+        description="requests, left out, of entities, users or clients of which hardly a label comes",
     )
     answered: float = Field(0.0, ge=0, description="requests old enough, labelled or not")
     answers: dict[str, float] = Field(default_factory=dict, description="of these: by answer")

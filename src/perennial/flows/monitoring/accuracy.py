@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from perennial.core.release_spec import FeedbackSpec
 from perennial.flows.feedback.votes import counted, known_labels, losses, right, votes
 from perennial.flows.monitoring.labels_by_truth import answered, by_truth, grouped, weighed
 from perennial.flows.monitoring.truths import Truths
-from perennial.flows.monitoring.unlabelled import left_out
+from perennial.flows.monitoring.unlabelled import Silent, asked_by, silent_askers
 from perennial.ports import FeedbackStore, PredictionLog
 
 if TYPE_CHECKING:
@@ -88,42 +88,77 @@ def accuracy_by_step(
             asked &= log["at"] < span.ended
         old = None if now is None or delay is None else now - delay.span
         parts.append(_labelled(log[asked], by_prediction, policy, old))
-    truths = Truths.of(pd.concat([part.known for part in parts], ignore_index=True))
-    hours = None if delay is None else delay.hours
-    return tuple(_by_digest(_of_labelled_askers(part, truths), policy, truths, hours) for part in parts)
+    known = pd.concat([part.known for part in parts], ignore_index=True)
+    return _counts(parts, known, policy, None if delay is None else delay.hours)
 
 
 class _Labelled(NamedTuple):
     """Requests of a span: those old enough, the votes about them, and the number of others by digest.
 
     Attributes:
+        votes: of the sources that count, all of them; known: those within the cap of each source.
         young: not old enough.
-        unlabelled: of askers of which hardly a label comes; only of those who were answered, without mirrored ones.
+        unlabelled: left out, of askers of which hardly a label comes.
     """
 
     log: pd.DataFrame
+    votes: pd.DataFrame
     known: pd.DataFrame
     young: Mapping[str, int]
     unlabelled: Mapping[str, int] = MappingProxyType({})
 
+    def without(self, source: str) -> _Labelled:
+        votes, known = (rows[rows["source"] != source] for rows in (self.votes, self.known))
+        return self._replace(votes=votes, known=known)
 
-def _of_labelled_askers(part: _Labelled, truths: Truths) -> _Labelled:
+
+def _counts(
+    parts: Sequence[_Labelled], known: pd.DataFrame, policy: FeedbackSpec, hours: float | None
+) -> tuple[dict[str, LabelCounts], ...]:
+    """Return the counts by digest of each span, all together and without each source that may not decide alone.
+
+    Without a source other askers may be without labels, so it is counted anew.
+
+    Args:
+        known: of all spans.
+    """
+    truths = Truths.of(known)
+    digests = [[str(digest) for digest in part.known["digest"].unique()] for part in parts]
+
+    def counted_of(some: Sequence[_Labelled]) -> list[dict[str, LabelCounts]]:
+        spans = zip(_of_labelled_askers(some, truths), digests, strict=True)
+        return [_by_digest(part, of, truths, hours) for part, of in spans]
+
+    counts = counted_of(parts)
+    alone = [str(source) for source in known["source"].unique() if source != policy.sole_source]
+    without = {source: counted_of([part.without(source) for part in parts]) for source in alone}
+    for place, of in enumerate(digests):
+        for digest in of:
+            others = {source: spans[place][digest] for source, spans in without.items()}
+            counts[place][digest] = counts[place][digest].model_copy(update={"without": others})
+    return tuple(counts)
+
+
+def _of_labelled_askers(parts: Sequence[_Labelled], truths: Truths) -> list[_Labelled]:
     """Return the requests without those of askers of which hardly a label comes, their mirrored copies included."""
-    answered_rows = part.log[~part.log["shadow"]]
-    out = answered_rows[left_out(answered_rows, part.known[~part.known["shadow"]], truths)]
-    if out.empty:
+    import pandas as pd
+
+    answered_rows = pd.concat([part.log[~part.log["shadow"]] for part in parts])
+    votes_about = pd.concat([part.votes[~part.votes["shadow"]] for part in parts])
+    silent = silent_askers(answered_rows, votes_about, truths)
+    return [_left(part, silent) for part in parts]
+
+
+def _left(part: _Labelled, silent: Silent) -> _Labelled:
+    copied = ["request_id", "entity"]
+    out = asked_by(part.log, silent) & ~part.log["shadow"].to_numpy()
+    if not out.any():
         return part
-    asked = _keys(out)
-    return part._replace(
-        log=part.log[~_keys(part.log).isin(asked)],
-        known=part.known[~_keys(part.known).isin(asked)],
-        unlabelled=_requests(out),
-    )
-
-
-def _keys(rows: pd.DataFrame) -> pd.Index[Any]:
-    """Return what a mirrored row has in common with the answered one."""
-    return rows.set_index(KEY).index
+    originals = part.log[out].set_index(copied).index
+    copies = part.log["shadow"].to_numpy() & part.log.set_index(copied).index.isin(originals)
+    gone = part.log[out | copies]
+    stays = ~part.known["prediction_id"].isin(gone["prediction_id"])
+    return part._replace(log=part.log[~(out | copies)], known=part.known[stays], unlabelled=_requests(gone))
 
 
 def _requests(rows: pd.DataFrame) -> dict[str, int]:
@@ -147,38 +182,32 @@ def _labelled(
     if len(copies):
         known = pd.concat([known, copies], ignore_index=True)
     known["right"], known["loss"] = right(known), losses(known)
-    known = counted(known, policy, "digest")
-    return _Labelled(log, known, young)
+    sole = known["source"] == policy.sole_source
+    all_votes = known[sole] if sole.any() else known
+    return _Labelled(log, all_votes, counted(known, policy, "digest"), young)
 
 
 def _by_digest(
-    part: _Labelled, policy: FeedbackSpec, truths: Truths, hours: float | None
+    part: _Labelled, digests: Sequence[str], truths: Truths, hours: float | None
 ) -> dict[str, LabelCounts]:
-    log, young = part.log, part.young
-    counts = {digest: LabelCounts(young=count, maturity_hours=hours) for digest, count in young.items()}
-    for digest, votes_about in part.known.groupby("digest"):
-        rows = weighed(log[log["digest"] == digest])
-        weights = rows[["prediction_id", "weight"]]
-        counts[str(digest)] = _counts(
-            votes_about.merge(weights, on="prediction_id"), policy, truths
-        ).model_copy(
+    """Return the counts of these versions; of a version without labels, only how many of its requests are young."""
+    counts = {digest: LabelCounts(young=count, maturity_hours=hours) for digest, count in part.young.items()}
+    for digest in digests:
+        rows = weighed(part.log[part.log["digest"] == digest])
+        votes_about = part.known[part.known["digest"] == digest]
+        sources = votes_about["source"].value_counts()
+        sums = _sums(votes_about.merge(rows[["prediction_id", "weight"]], on="prediction_id"), truths)
+        counts[digest] = sums.model_copy(
             update={
+                "sources": {str(source): int(count) for source, count in sources.items()},
                 "maturity_hours": hours,
-                "young": young.get(str(digest), 0),
-                "unlabelled": part.unlabelled.get(str(digest), 0),
+                "young": part.young.get(digest, 0),
+                "unlabelled": part.unlabelled.get(digest, 0),
                 "answered": rows["request_id"].nunique(),
                 "answers": answered(rows, truths),
             }
         )
     return counts
-
-
-def _counts(rows: pd.DataFrame, policy: FeedbackSpec, truths: Truths) -> LabelCounts:
-    """Count the votes about a version, all together and without each source that may not decide alone."""
-    sources = {str(source): int(count) for source, count in rows["source"].value_counts().items()}
-    alone = [source for source in sources if source != policy.sole_source]
-    without = {source: _sums(rows[rows["source"] != source], truths) for source in alone}
-    return _sums(rows, truths).model_copy(update={"sources": sources, "without": without})
 
 
 def _sums(rows: pd.DataFrame, truths: Truths) -> LabelCounts:

@@ -1,8 +1,9 @@
-"""Leave out the requests of askers that send no labels (`core.release.analysis.unlabelled`)."""
+"""Find who sends no labels (`core.release.analysis.unlabelled`) in logged requests."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,28 +19,49 @@ ASKERS = ("entity", "unit", "client")
 """Columns that say for whom, by which user and from which address a request came."""
 NOBODY = ""
 
+Silent = Mapping[str, "pd.Index[Any]"]
+"""Column of `ASKERS` -> its values of which hardly a label comes; `NOBODY`: requests without a value."""
 
-def left_out(answered: pd.DataFrame, known: pd.DataFrame, truths: Truths) -> Booleans:
-    """Return which answered predictions are of an entity, user or client of which hardly a label comes, [n].
+
+def silent_askers(answered: pd.DataFrame, votes: pd.DataFrame, truths: Truths) -> Silent:
+    """Return the entities, users and clients of which hardly a label comes, each kind without those before it.
 
     Args:
-        answered: answered rows of the log, both versions together.
-        known: votes about some of them.
+        answered: answered rows of the log, of both versions and all steps together.
+        votes: votes about some of them, before a cap for each source takes some away.
     """
     import pandas as pd
 
-    labels = known.assign(truth=truths.of_labels(known)).drop_duplicates(["prediction_id", "truth"])
-    truth, names = pd.factorize(labels["truth"])
+    labels = votes.assign(truth=truths.of_labels(votes)).drop_duplicates(["prediction_id", "truth"])
+    # A truth that is answered and never labelled says nothing of who is in it, so it keeps everybody.
+    truth, names = pd.factorize(np.concatenate([labels["truth"], truths.of_answers(answered)]))
+    truth = truth[: len(labels)]
     askers = pd.concat([answered[[*ASKERS]], labels[[*ASKERS]]])
     out: Booleans = np.zeros(len(askers), dtype=bool)
     of_answers, of_labels = slice(len(answered)), slice(len(answered), None)
+    silent = {}
     for column in ASKERS:
-        place, each = pd.factorize(
-            askers[column].fillna(NOBODY)
-        )  # requests without a name are those of one asker
+        place, each = pd.factorize(_named(askers, column))
         asked = np.bincount(place[of_answers][~out[of_answers]], minlength=len(each))
         labelled = np.zeros((len(each), len(names)))
         counting = ~out[of_labels]
         np.add.at(labelled, (place[of_labels][counting], truth[counting]), 1.0)
-        out |= askers_without_labels(asked.astype(np.float64), labelled)[place]
-    return out[of_answers]
+        found = askers_without_labels(asked.astype(np.float64), labelled)
+        silent[column] = each[found]
+        out |= found[place]
+    return silent
+
+
+def asked_by(rows: pd.DataFrame, silent: Silent) -> Booleans:
+    """Return which rows of the log came from one of these askers, [n]."""
+    asked: Booleans = np.zeros(len(rows), dtype=bool)
+    for column, names in silent.items():
+        asked |= _named(rows, column).isin(names)
+    return asked
+
+
+def _named(rows: pd.DataFrame, column: str) -> pd.Index[Any]:
+    import pandas as pd
+
+    values = rows[column]
+    return pd.Index(np.where(values.isna(), NOBODY, values.to_numpy(dtype=object)), dtype=object)

@@ -165,12 +165,8 @@ def _loss(labels: LabelCounts) -> str:
 
 
 def _without(labels: LabelCounts, source: str) -> LabelCounts:
-    """Return the counts without the labels of a source; the requests, labelled or not, stay."""
-    if source not in labels.without:
-        return labels
-    kept = ("maturity_hours", "young", "unlabelled", "answered", "answers")
-    requests = {name: getattr(labels, name) for name in kept}
-    return labels.without[source].model_copy(update=requests)
+    """Return the counts without the labels of a source."""
+    return labels.without.get(source, labels)
 
 
 def _share(labels: LabelCounts) -> str:

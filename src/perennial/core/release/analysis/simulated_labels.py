@@ -46,8 +46,9 @@ def increases_by_truth(
 ) -> Floats:
     """Return lower bounds of the candidate's increase of wrong answers, as `labels.judge_labels` has them, [ways, ...].
 
-    Groups of requests are left out: simulated requests are independent, and the bound by groups is the smaller one
-    only where they are not, or in the first moments of a step.
+    What makes a proven drop a question to a person (labels as they came, sources) is left out. So are groups of
+    requests: simulated requests are independent, and the bound by groups is the smaller one only where they are not,
+    or in the first moments of a step.
 
     Args:
         steps: counts of each step, the current one last.
@@ -220,11 +221,13 @@ def observed_truths(versions: Sequence[LabelCounts]) -> TwoTruths | None:
     middle = labelled[0] / labelled.sum() if np.isnan(least) else (least + most) / 2.0
     share = np.clip([middle, 1.0 - middle], labelled / answered, 1.0)
     share = share / share.sum()
+    # Simulated requests are all of them, those of askers without labels, too.
+    of_all = answered / (answered + sum(counts.unlabelled for counts in versions))
     profiles = [
         TruthProfile(
             share=float(share[place]),
             wrong=float(wrong[place] / labelled[place]),
-            labelled=float(min(1.0, labelled[place] / (share[place] * answered))),
+            labelled=float(min(1.0, labelled[place] / (share[place] * answered)) * of_all),
         )
         for place in range(2)
     ]

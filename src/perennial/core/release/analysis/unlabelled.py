@@ -14,20 +14,21 @@ import numpy as np
 from perennial.core.release.analysis.tilted_bounds import tilted_bounds
 from perennial.core.statistics import Booleans, Floats
 
-TIMES = 2.0
+TIMES = 10.0
 """An asker's part of the requests, over its largest part of the labels of a truth, from which it is left out."""
 ERROR_CHANCE = 0.01
-"""That any asker is left out by chance."""
+"""That any asker of a kind is left out by chance."""
 
 
 def askers_without_labels(asked: Floats, labelled: Floats) -> Booleans:
     """Return which askers are proven to be in far more of the requests than of the labels of any truth, [askers].
 
-    Leaving one out takes its requests from both versions alike, whatever their answers were.
+    Leaving one out takes its requests from both versions, whatever their answers were.
 
     Args:
         asked: requests of each asker, [askers].
-        labelled: of these, labelled ones by truth, [askers, truths].
+        labelled: of these, labelled ones by truth, [askers, truths]. A truth with few labels, or none, may be that of
+            any asker, so that nobody is left out.
     """
     out: Booleans = np.zeros(len(asked), dtype=bool)
     if not len(asked) or not labelled.any():
